@@ -1,0 +1,31 @@
+"""``python -m dawg_agent agent | sidecar | checkout``: the three things the agent image does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from dawg_agent.settings import SettingsError, read_agent_settings, read_sidecar_settings
+
+
+def main() -> int:
+    """Run one role until it ends; 64: the environment is wrong."""
+    parser = argparse.ArgumentParser(prog="dawg_agent", description="Works for DAWG inside the cluster.")
+    parser.add_argument("role", choices=["agent", "sidecar", "checkout"])
+    role = parser.parse_args().role
+    try:
+        if role == "agent":
+            from dawg_agent.agent import run_agent
+
+            return run_agent(read_agent_settings(os.environ))
+        from dawg_agent.sidecar import run_sidecar
+
+        return run_sidecar(read_sidecar_settings(os.environ), only_prepare=role == "checkout")
+    except SettingsError as error:
+        print(f"dawg_agent {role}: {error}", file=sys.stderr)
+        return 64
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The agent: takes leases from the controller, supervises their Jobs, reports facts.
+
+session (messages) ⇄ desk (what is held) → supervisors (one a Job) → Progress, Report
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from dawg_agent.desk import Desk
+from dawg_agent.health import serve_health
+from dawg_agent.kube import Kube
+from dawg_agent.podwatch import PodWatch
+from dawg_agent.session import Session
+from dawg_agent.settings import AgentSettings
+from dawg_agent.supervise import Supervisor
+from dawg_agent.upload import Door
+from dawg_orchestrator import __version__
+from dawg_orchestrator.resources.model import Model
+from dawg_orchestrator.resources.protocol import Grant, Held, JobOrder, LeaseId, Progress
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import TaskResult
+
+TIDY = 10.0  # seconds between looks for results that nobody wants any more
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """One agent's life."""
+
+    def __init__(self, settings: AgentSettings, kube: Kube, door: Door) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._door = door
+        self._pods = PodWatch(kube)
+        self._desk = Desk(settings.pool, settings.slots, __version__)
+        self._session = Session(settings, self._desk, self._begin, self._stop, self._look_whether_drained)
+        self._working: dict[LeaseId, tuple[Supervisor, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = False
+
+    def why_unready(self) -> str | None:
+        """Say why no task should be sent here; None: one may be."""
+        if self._leaving or self._desk.draining:
+            return "draining"
+        return None if self._session.standing else "no session with a leading controller"
+
+    async def live(self, stopping: asyncio.Event) -> None:
+        """Work until told to stop, then leave in order."""
+        lasting = [asyncio.create_task(work) for work in (self._pods.keep(), self._session.keep(), self._tidy())]
+        told = asyncio.create_task(stopping.wait())
+        try:
+            done, _ = await asyncio.wait({told, *lasting}, return_when="FIRST_COMPLETED")
+            for task in done - {told}:
+                task.result()  # none of them ends by itself: this raises why
+            await self._leave()
+        finally:
+            everything = [told, *lasting, *self._tasks]
+            for task in everything:
+                task.cancel()
+            await asyncio.gather(*everything, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        """Tell the controller, hand over what is finished, and go: Jobs live on, another agent takes them over."""
+        self._leaving = self._desk.draining = True
+        await self._session.dial_again()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.leave_within.total_seconds()
+        while not self._desk.empty and loop.time() < until:  # noqa: ASYNC110 - the desk changes by many hands
+            await asyncio.sleep(0.1)
+        await self._session.say_drained()
+        log.info("leaving", still_held=len(self._desk.holding))
+
+    def _begin(self, grant: Grant) -> None:
+        held = self._desk.holding[grant.lease]
+        log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
+        if grant.job is None:
+            self._end(grant.lease, _refused("this agent supervises Jobs, and the lease names none"))
+            return
+        supervisor = Supervisor(held, grant.job, self._kube, self._pods, self._door, self._tell)
+        self._working[grant.lease] = supervisor, self._start(self._work(held, grant.job, supervisor))
+
+    async def _work(self, held: Held, order: JobOrder, supervisor: Supervisor) -> None:
+        """Supervise one Job to its end, report it, and see its log through."""
+        try:
+            result = await self._result(order, supervisor)
+            self._working.pop(held.lease, None)
+            self._end(held.lease, result)
+            await supervisor.see_log_through()
+        finally:
+            self._working.pop(held.lease, None)
+            supervisor.let_go()
+
+    async def _result(self, order: JobOrder, supervisor: Supervisor) -> TaskResult:
+        try:
+            return await supervisor.watch()
+        except Exception as error:  # a fault of ours must end in a result, or the task would hang
+            log.exception("supervision failed", job=order.job)
+            return _refused(f"the agent could not supervise Job {order.job}: {type(error).__name__}: {error}")
+
+    def _end(self, lease: LeaseId, result: TaskResult) -> None:
+        report = self._desk.finish(lease, result, datetime.now(UTC))
+        if report is not None:
+            facts = {"exit_code": result.exit_code, "infrastructure": result.infrastructure, "killed": result.killed}
+            log.info("attempt ended", lease=str(lease), run=report.attempt.run, index=report.attempt.index, **facts)
+            self._start(self._say(report))
+
+    async def _say(self, message: Model) -> None:
+        await self._session.send(message)
+
+    def _tell(self, progress: Progress) -> None:
+        if self._desk.news(progress):
+            self._start(self._say(progress))
+
+    def _stop(self, lease: LeaseId, revoked: bool) -> None:
+        supervisor, task = self._working.get(lease, (None, None))
+        log.info("revoked" if revoked else "cancelled", lease=str(lease))
+        if revoked:
+            self._desk.forget(lease)
+            if task is not None:
+                task.cancel()
+        elif supervisor is not None:
+            supervisor.cancel()
+
+    def _look_whether_drained(self) -> None:
+        self._start(self._session.say_drained())
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY)
+            for lease in self._desk.throw_away_old(datetime.now(UTC)):
+                log.warning("result thrown away: no leader asked for it", lease=str(lease))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _refused(message: str) -> TaskResult:
+    return TaskResult(infrastructure=Reason.AGENT_LOST, message=message, ended_at=datetime.now(UTC))
+
+
+async def _run(settings: AgentSettings) -> None:
+    stopping = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
+    kube = Kube.in_cluster(settings.namespace)
+    async with Door(settings.api_url, settings.api_token, settings.ca) as door:
+        agent = Agent(settings, kube, door)
+        try:
+            async with serve_health(settings.health_port, agent.why_unready):
+                await agent.live(stopping)
+        finally:
+            with contextlib.suppress(Exception):
+                await kube.close()
+
+
+def run_agent(settings: AgentSettings) -> int:
+    """Live one agent's life; 0: it was told to stop."""
+    processors = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(processors=processors)  # type: ignore[arg-type]
+    asyncio.run(_run(settings))
+    return 0

@@ -1,0 +1,1 @@
+"""Custom resource definitions out of the pydantic models in ``dawg_orchestrator.resources``."""

@@ -1,0 +1,202 @@
+"""The api role: one process, two doors and the probes, and what goes on behind them.
+
+8444 uploads (TLS) ─┐
+8080 people         ├─► Services ─► store, cluster          background: follow, retention, certificates
+9090 probes         ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.follow import Follower
+from dawg_orchestrator.api.learned import Lessons
+from dawg_orchestrator.api.metrics import Metrics
+from dawg_orchestrator.api.people import people_app
+from dawg_orchestrator.api.probes import probes_app
+from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.uploads import uploads_app
+from dawg_orchestrator.api.workloads import Workloads
+from dawg_orchestrator.cluster.client import Cluster
+from dawg_orchestrator.cluster.credentials import find_credentials
+from dawg_orchestrator.errors import StoreError
+from dawg_orchestrator.settings import ApiSettings
+from dawg_orchestrator.store.history import History
+from dawg_orchestrator.store.retention import RUNS_AT_ONCE
+
+_log = structlog.get_logger()
+_GRACE_SECONDS = 10  # for requests under way when the process is to end
+_RETENTION_EVERY = timedelta(minutes=10)
+_CERTIFICATES_EVERY = timedelta(minutes=1)
+
+
+class Listener(uvicorn.Server):
+    """A server among others in one process; signals are the process's business, not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signals: the last server to take them would keep them from the others."""
+        yield
+
+
+def main(settings: ApiSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    asyncio.run(_serve_until_signalled(settings))
+
+
+async def _serve_until_signalled(settings: ApiSettings) -> None:
+    closing = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, closing.set)
+    async with Cluster(find_credentials(), user_agent="dawg-api") as cluster:
+        await serve(settings, cluster, closing)
+
+
+async def serve(settings: ApiSettings, cluster: Cluster, closing: asyncio.Event) -> None:
+    """Open the store, serve, and close everything in turn once ``closing`` is set."""
+    history = await History.open(
+        settings.database_url,
+        settings.data_dir,
+        max_file_bytes=settings.max_file_bytes,
+        free_space_floor=settings.free_space_floor,
+    )
+    try:
+        await _run(assemble(settings, cluster, history, closing))
+    finally:
+        await history.close()
+
+
+def assemble(settings: ApiSettings, cluster: Cluster, history: History, closing: asyncio.Event) -> Services:
+    """One of everything that the doors need."""
+    clock = time.monotonic
+    metrics = Metrics()
+    reviews = Reviews(cluster, clock)
+    return Services(
+        settings=settings,
+        cluster=cluster,
+        history=history,
+        reviews=reviews,
+        workloads=Workloads(cluster, reviews, settings.namespaces, settings.controller_service_account, clock),
+        follower=Follower(cluster, history.runs, settings.namespaces, metrics),
+        lessons=Lessons(history.runs, clock),
+        metrics=metrics,
+        closing=closing,
+    )
+
+
+async def _run(services: Services) -> None:
+    settings = services.settings
+    certificate = _load_certificate(settings.tls_dir)
+    listeners = [
+        _listener(uploads_app(services), certificate),
+        _listener(people_app(services)),
+        _listener(probes_app(services)),
+    ]
+    ports = (settings.uploads_port, settings.people_port, settings.metrics_port)
+    sockets = [_bind(port) for port in ports]
+    async with asyncio.TaskGroup() as tasks:
+        behind = [
+            tasks.create_task(services.follower.run()),
+            tasks.create_task(_forget_the_old(services)),
+            tasks.create_task(_renew_certificate(certificate, settings.tls_dir)),
+        ]
+        serving = [
+            tasks.create_task(listener.serve(sockets=[bound]))
+            for listener, bound in zip(listeners, sockets, strict=True)
+        ]
+        _log.info("api serves", uploads=ports[0], people=ports[1], metrics=ports[2], namespaces=settings.namespaces)
+        await services.closing.wait()
+        for listener in listeners:
+            listener.should_exit = True
+        await asyncio.wait(serving)
+        for task in behind:
+            task.cancel()
+    _log.info("api ends")
+
+
+def _listener(app: ASGIApp, certificate: ssl.SSLContext | None = None) -> Listener:
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    config.load()
+    config.ssl = certificate
+    return Listener(config)
+
+
+def _bind(port: int) -> socket.socket:
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+        return socket.create_server(("", port), backlog=2048)
+    except OSError as error:
+        raise OSError(error.errno, f"port {port} cannot be listened on: {error.strerror}") from error
+
+
+def _load_certificate(folder: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    except OSError as error:
+        raise OSError(error.errno, f"DAWG_TLS_DIR: {folder}/tls.crt and tls.key cannot be read: {error}") from error
+    return context
+
+
+async def _renew_certificate(context: ssl.SSLContext, folder: Path) -> None:
+    """New connections get the certificate that is in the folder now; kubelet renews it there."""
+    loaded = _written(folder)
+    while True:
+        await asyncio.sleep(_CERTIFICATES_EVERY.total_seconds())
+        written = _written(folder)
+        if written == loaded:
+            continue
+        try:
+            context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        except OSError as error:
+            _log.error("the new certificate cannot be used", error=str(error))
+            continue
+        loaded = written
+
+
+def _written(folder: Path) -> float:
+    try:
+        return (folder / "tls.crt").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+async def _forget_the_old(services: Services) -> None:
+    """Delete by age in small batches. Never before all runs are known: those that still exist must stay."""
+    while True:
+        try:
+            while services.follower.synced:
+                before = now() - services.settings.retention
+                gone = await services.history.retention.forget(before, alive=services.follower.seen.existing)
+                services.metrics.forgotten.inc(gone)
+                if gone < RUNS_AT_ONCE:
+                    break
+        except StoreError as error:
+            _log.error("old runs are not deleted", error=str(error)[:300])
+        await asyncio.sleep(_RETENTION_EVERY.total_seconds() if services.follower.synced else 5.0)

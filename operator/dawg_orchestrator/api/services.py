@@ -1,0 +1,36 @@
+"""What both doors stand on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.follow import Follower
+from dawg_orchestrator.api.learned import Lessons
+from dawg_orchestrator.api.metrics import Metrics
+from dawg_orchestrator.api.workloads import Workloads
+from dawg_orchestrator.cluster.client import Cluster
+from dawg_orchestrator.settings import ApiSettings
+from dawg_orchestrator.store.history import History
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each; ``closing`` is set when the process is to end, so that open streams end too."""
+
+    settings: ApiSettings
+    cluster: Cluster
+    history: History
+    reviews: Reviews
+    workloads: Workloads
+    follower: Follower
+    lessons: Lessons
+    metrics: Metrics
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)

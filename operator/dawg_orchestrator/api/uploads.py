@@ -1,0 +1,159 @@
+"""The uploads door: sidecars bring reports and files, agents bring logs, the controller asks what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import ValidationError
+
+from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, bad_request, not_found
+from dawg_orchestrator.api.bodies import announced_size, read_body
+from dawg_orchestrator.api.metrics import Counted
+from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.workloads import Attempt, TaskOf
+from dawg_orchestrator.resources.protocol import RecordedAnswer, RecordedQuestion
+from dawg_orchestrator.resources.results import FullReport
+from dawg_orchestrator.store.artifacts import check_path, key_of
+from dawg_orchestrator.store.disk import BlobKey
+from dawg_orchestrator.store.logs import LogKey
+from dawg_orchestrator.store.reports import MAX_REPORT_BYTES
+
+MAX_LOG_CHUNK = 4 * 2**20
+_MAX_QUESTION = 2**20
+_ATTEMPT = "/v1/uploads/{run_uid}/{index}/{attempt}"
+
+RunUid = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+Index = Annotated[int, Path(ge=0, le=9999)]
+AttemptNumber = Annotated[int, Path(ge=1, le=9999)]
+Token = Annotated[str | None, Header(alias="Authorization")]
+Kind = Literal["artifact", "coverage", "junit", "handed"]
+
+
+def uploads_app(services: Services) -> FastAPI:
+    """The door's routes; every one begins with who is asking."""
+    app = FastAPI(title="DAWG uploads", docs_url=None, redoc_url=None, openapi_url=None)
+    answer_errors(app)
+    _add_sidecar_routes(app, services)
+    _add_log_routes(app, services)
+    _add_controller_routes(app, services)
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(Counted, metrics=services.metrics, door="uploads")
+    return app
+
+
+def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
+    history = services.history
+
+    @app.put(_ATTEMPT + "/report")
+    async def put_report(
+        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber, authorization: Token = None
+    ) -> dict[str, str]:
+        task = await services.workloads.sidecar(authorization, Attempt(run_uid, index, attempt))
+        body = await read_body(request, MAX_REPORT_BYTES)
+        report = await asyncio.to_thread(_read_report, body)
+        await _begin(services, task)
+        sha256 = await history.reports.put(
+            run_uid, index, attempt, namespace=task.namespace, body=body, report=report, now=now()
+        )
+        return {"sha256": sha256}
+
+    @app.put(_ATTEMPT + "/files/{kind}/{path:path}")
+    async def put_file(
+        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber, kind: Kind, path: str,
+        authorization: Token = None,
+        x_dawg_sha256: Annotated[str | None, Header(pattern=r"^[0-9a-fA-F]{64}$")] = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        task = await services.workloads.sidecar(authorization, Attempt(run_uid, index, attempt))
+        check_path(path)
+        announced_size(request, services.settings.max_file_bytes)
+        await _begin(services, task)
+        key = BlobKey(run_uid, index, attempt, kind, path)
+        stored = await history.artifacts.put(key, request.stream(), now=now(), sha256=x_dawg_sha256)
+        return {"sha256": stored.sha256, "size": stored.size}
+
+    @app.get("/v1/uploads/{run_uid}/{index}/handed/{path:path}")
+    async def get_handed(run_uid: RunUid, index: Index, path: str, authorization: Token = None) -> Response:
+        await services.workloads.sidecar_of_run(authorization, run_uid)
+        row = await history.artifacts.find_handed(run_uid, index, check_path(path))
+        if row is None:
+            raise not_found(f"task {index} has handed on no {path}", "is it below that task's working directory?")
+        headers = {"content-length": str(row["size"]), "x-dawg-sha256": row["sha256"]}
+        content = await primed(history.artifacts.read(key_of(row)))
+        return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+
+
+def _add_log_routes(app: FastAPI, services: Services) -> None:
+    logs = services.history.logs
+
+    @app.get(_ATTEMPT + "/log")
+    async def get_log_state(
+        run_uid: RunUid, index: Index, attempt: AttemptNumber,
+        namespace: Annotated[str, Query()], job: Annotated[str, Query()], authorization: Token = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        await services.workloads.agent(authorization, namespace, job, Attempt(run_uid, index, attempt))
+        state = await logs.state(LogKey(run_uid, index, attempt))
+        return {"size": state.size, "complete": state.complete}
+
+    @app.post(_ATTEMPT + "/log")
+    async def append_log(
+        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber,
+        offset: Annotated[int, Query(ge=0)], namespace: Annotated[str, Query()], job: Annotated[str, Query()],
+        final: Annotated[bool, Query()] = False, authorization: Token = None,
+    ) -> dict[str, int]:  # fmt: skip
+        task = await services.workloads.agent(authorization, namespace, job, Attempt(run_uid, index, attempt))
+        body = await read_body(request, MAX_LOG_CHUNK)
+        await _begin(services, task)
+        state = await logs.append(LogKey(run_uid, index, attempt), offset, body, final=final)
+        return {"size": state.size}
+
+
+def _add_controller_routes(app: FastAPI, services: Services) -> None:
+    @app.post("/v1/recorded")
+    async def recorded(request: Request, authorization: Token = None) -> JSONResponse:
+        await services.workloads.controller(authorization)
+        body = await read_body(request, _MAX_QUESTION)
+        try:
+            question = RecordedQuestion.model_validate_json(body)
+        except ValidationError as error:
+            raise bad_request(f"this is no RecordedQuestion: {_first(error)}", 'send {"uids": […]}') from None
+        found = await services.history.runs.recorded(question.uids)
+        return JSONResponse(RecordedAnswer(recorded=[uid for uid in question.uids if uid in found]).wire())
+
+    @app.get("/v1/learned")
+    async def learned(authorization: Token = None) -> Response:
+        await services.workloads.controller(authorization)
+        lesson = await services.lessons.current()
+        return Response(lesson.model_dump_json(by_alias=True), media_type="application/json")
+
+
+async def _begin(services: Services, task: TaskOf) -> None:
+    await services.history.runs.begin(task.attempt.run_uid, task.namespace, task.run, now())
+
+
+def _read_report(body: bytes) -> FullReport:
+    try:
+        return FullReport.model_validate_json(body)
+    except ValidationError as error:
+        raise bad_request(f"this is no FullReport: {_first(error)}", "send the agent image of this release") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return re.sub(r"\s+", " ", f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")[:300]
+
+
+async def primed(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, the first of them read already, so that what is missing is told before an answer begins."""
+    first = await anext(content, b"")
+
+    async def rest() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in content:
+            yield piece
+
+    return rest()

@@ -1,0 +1,201 @@
+"""Which pod is asking, and is what it asks for its own?
+
+A token bound to a pod names the pod; the live pod's labels and owners say the rest:
+
+    sidecar   Pod ─owner→ Job ─owner→ TestRun      labels of pod and Job: run, index, attempt
+    agent     Pod ─owner→ ReplicaSet ─owner→ Deployment ─owner→ AgentPool      and the Job's label names the pool
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from dawg_orchestrator.api.answers import Refusal, forbidden
+from dawg_orchestrator.api.auth import Clock, Identity, Kept, Reviews
+from dawg_orchestrator.cluster.client import DEPLOYMENTS, JOBS, PODS, REPLICASETS, Cluster, Resource
+from dawg_orchestrator.errors import NotFound
+from dawg_orchestrator.resources import names
+
+_OWNERS_KEPT_SECONDS = 600.0  # labels and owners of one uid do not change; the token's review says if the pod lives
+_REMEDY = "only what this pod works on may be sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is uploaded for."""
+
+    run_uid: str
+    index: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOf:
+    """A task's Job as its labels and owner say: the attempt, its run's name, its pool."""
+
+    namespace: str
+    run: str
+    attempt: Attempt
+    pool: str
+
+
+class Workloads:
+    """Recognises sidecars, agents and the controller; Refusal 401 or 403 for everybody else."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        reviews: Reviews,
+        namespaces: Collection[str],
+        controller: tuple[str, str],
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._reviews = reviews
+        self._namespaces = frozenset(namespaces)
+        self._controller = controller
+        self._tasks: Kept[TaskOf] = Kept(clock, _OWNERS_KEPT_SECONDS)
+        self._pools: Kept[str] = Kept(clock, _OWNERS_KEPT_SECONDS)
+
+    async def controller(self, authorization: str | None) -> None:
+        """Refuse all but the controller."""
+        identity = await self._reviews.identify(authorization, names.API_AUDIENCE)
+        if identity.service_account != self._controller:
+            raise forbidden(f"{identity.username} is not the controller", "only the controller may ask this")
+
+    async def sidecar(self, authorization: str | None, wanted: Attempt) -> TaskOf:
+        """The task whose sidecar asks, if it is exactly this one."""
+        task = await self._own_task(authorization)
+        if task.attempt != wanted:
+            raise forbidden(f"the pod belongs to {_describe(task.attempt)}, not to {_describe(wanted)}", _REMEDY)
+        return task
+
+    async def sidecar_of_run(self, authorization: str | None, run_uid: str) -> TaskOf:
+        """The task whose sidecar asks, if it belongs to this run."""
+        task = await self._own_task(authorization)
+        if task.attempt.run_uid != run_uid:
+            raise forbidden(f"the pod belongs to run {task.attempt.run_uid}, not to {run_uid}", _REMEDY)
+        return task
+
+    async def agent(self, authorization: str | None, namespace: str, job: str, wanted: Attempt) -> TaskOf:
+        """The task of this Job, if it is this attempt and the agent's pool runs it."""
+        identity, (pod, pod_uid) = await self._pod_of(authorization, names.AGENT_SERVICE_ACCOUNT)
+        own_namespace = self._namespace_of(identity)
+        if own_namespace != namespace:
+            raise forbidden(f"the agent lives in namespace {own_namespace}, the Job in {namespace}", _REMEDY)
+        pool = self._pools.get(pod_uid)
+        if pool is None:
+            pool = await self._pool_of(namespace, pod, pod_uid)
+            self._pools.put(pod_uid, pool)
+        task = await self._task_of_job(namespace, job, wanted)
+        if task.pool != pool:
+            raise forbidden(f"the agent belongs to pool {pool}, the Job {job} to pool {task.pool}", _REMEDY)
+        return task
+
+    async def _own_task(self, authorization: str | None) -> TaskOf:
+        identity, (pod, pod_uid) = await self._pod_of(authorization, names.TASK_SERVICE_ACCOUNT)
+        task = self._tasks.get(pod_uid)
+        if task is None:
+            namespace = self._namespace_of(identity)
+            task = await self._task_of_pod(namespace, await self._live(PODS, namespace, pod, pod_uid))
+            self._tasks.put(pod_uid, task)
+        return task
+
+    async def _pod_of(self, authorization: str | None, account: str) -> tuple[Identity, tuple[str, str]]:
+        identity = await self._reviews.identify(authorization, names.API_AUDIENCE)
+        own = identity.service_account
+        if own is None or own[1] != account:
+            raise forbidden(f"{identity.username} is not a service account named {account}", _REMEDY)
+        if own[0] not in self._namespaces:
+            raise forbidden(f"namespace {own[0]} is not watched", "add it to the chart's value `namespaces`")
+        if identity.pod is None:
+            raise forbidden("the token is not bound to a pod", "send the token that is projected into the pod")
+        return identity, identity.pod
+
+    def _namespace_of(self, identity: Identity) -> str:
+        account = identity.service_account
+        return account[0] if account is not None else ""
+
+    async def _task_of_pod(self, namespace: str, pod: dict[str, Any]) -> TaskOf:
+        owner = _owner(pod, "Job", "batch")
+        job = await self._live(JOBS, namespace, owner["name"], owner["uid"])
+        task = _task(namespace, job)
+        if _attempt_of(pod) != task.attempt:
+            raise forbidden("the labels of pod and Job name different attempts", _REMEDY)
+        return task
+
+    async def _task_of_job(self, namespace: str, name: str, wanted: Attempt) -> TaskOf:
+        key = (namespace, name, wanted)
+        task = self._tasks.get(key)
+        if task is None:
+            try:
+                task = _task(namespace, await self._cluster.get(JOBS, namespace, name))
+            except NotFound:
+                raise forbidden(f"there is no Job {namespace}/{name}", _REMEDY) from None
+            if task.attempt != wanted:
+                raise forbidden(f"the Job {name} is {_describe(task.attempt)}, not {_describe(wanted)}", _REMEDY)
+            self._tasks.put(key, task)
+        return task
+
+    async def _pool_of(self, namespace: str, pod_name: str, pod_uid: str) -> str:
+        pod = await self._live(PODS, namespace, pod_name, pod_uid)
+        owner = _owner(pod, "ReplicaSet", "apps")
+        replica_set = await self._live(REPLICASETS, namespace, owner["name"], owner["uid"])
+        owner = _owner(replica_set, "Deployment", "apps")
+        deployment = await self._live(DEPLOYMENTS, namespace, owner["name"], owner["uid"])
+        pool = str(_owner(deployment, "AgentPool", names.GROUP)["name"])
+        if _labels(pod).get(names.POOL) != pool:
+            raise forbidden(f"the pod's label and its owner {pool} name different pools", _REMEDY)
+        return pool
+
+    async def _live(self, resource: Resource, namespace: str, name: str, uid: str) -> dict[str, Any]:
+        try:
+            found = await self._cluster.get(resource, namespace, name)
+        except NotFound:
+            found = {}
+        if (found.get("metadata") or {}).get("uid") != uid:
+            raise _gone(resource, name)
+        return found
+
+
+def _gone(resource: Resource, name: str) -> Refusal:
+    return forbidden(f"{name} of {resource.plural} is gone or has been replaced", _REMEDY)
+
+
+def _labels(thing: dict[str, Any]) -> dict[str, str]:
+    return thing["metadata"].get("labels") or {}
+
+
+def _owner(thing: dict[str, Any], kind: str, group: str) -> dict[str, Any]:
+    """The reference to the controlling owner of this kind; Refusal 403 if there is none."""
+    for reference in thing["metadata"].get("ownerReferences") or []:
+        if (
+            reference["kind"] == kind
+            and reference["apiVersion"].startswith(f"{group}/")
+            and reference.get("controller")
+        ):
+            found: dict[str, Any] = reference
+            return found
+    raise forbidden(f"{thing['metadata']['name']} is not owned by a {kind}", _REMEDY)
+
+
+def _attempt_of(thing: dict[str, Any]) -> Attempt:
+    labels = _labels(thing)
+    try:
+        return Attempt(labels[names.RUN], int(labels[names.INDEX]), int(labels[names.ATTEMPT]))
+    except (KeyError, ValueError):
+        raise forbidden(f"{thing['metadata']['name']} carries no labels of an attempt", _REMEDY) from None
+
+
+def _task(namespace: str, job: dict[str, Any]) -> TaskOf:
+    owner = _owner(job, "TestRun", names.GROUP)
+    attempt = _attempt_of(job)
+    if owner["uid"] != attempt.run_uid:
+        raise forbidden("the Job's label and its owner name different runs", _REMEDY)
+    return TaskOf(namespace, owner["name"], attempt, _labels(job).get(names.POOL, ""))
+
+
+def _describe(attempt: Attempt) -> str:
+    return f"task {attempt.index}, attempt {attempt.attempt} of run {attempt.run_uid}"

@@ -1,0 +1,190 @@
+"""`dawg status`, `queue`, `history`, `metrics`, `version`: what people look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dawg_orchestrator import __version__
+from dawg_orchestrator.client.exits import GAVE_UP, NOTHING_RAN, USAGE, CommandFailed, DoorClosed
+from dawg_orchestrator.client.target import Target
+from dawg_orchestrator.errors import ClusterError, DawgError, NotFound
+
+if TYPE_CHECKING:
+    from dawg_orchestrator.client.connection import Cluster
+    from dawg_orchestrator.client.door import Door
+
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces that the release watches.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
+
+
+def status(
+    target: Target,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One TestRun, whole.")] = None,
+    limit: Limit = 20,
+) -> None:
+    """Show pools and runs, or one run whole: verdict, why, tasks, failures."""
+    from dawg_orchestrator.client.connection import connect
+
+    with connect(target) as cluster:
+        if name is None:
+            _show_overview(target, cluster, limit)
+        else:
+            _show_run(target, cluster, name)
+
+
+def queue(target: Target, *, all_namespaces: AllNamespaces = False) -> None:
+    """Show the tasks that wait, in the order in which they will start, and why they wait."""
+    from dawg_orchestrator.client.view_lists import queue_view
+
+    with _door(target) as (cluster, door):
+        query = {} if all_namespaces else {"namespace": cluster.namespace}
+        answer = door.get("/v1/queue", query)
+    _show(target, answer, lambda: queue_view(entries_of(answer)))
+
+
+def queue_test(
+    target: Target, suite: Annotated[str, typer.Option("--suite", help="The Workflows' label dawg.dev/suite.")]
+) -> None:
+    """Start the Workflows of a suite."""
+    from dawg_orchestrator.client.connection import connect, resource_path
+    from dawg_orchestrator.resources.names import SUITE
+
+    with connect(target) as cluster:
+        found = cluster.items(resource_path("workflows", cluster.namespace), {"labelSelector": f"{SUITE}={suite}"})
+        if not found:
+            message = f"no Workflow in namespace {cluster.namespace!r} carries the label {SUITE}={suite}"
+            raise CommandFailed(f"{message}; `kubectl get workflows.dawg.dev -L {SUITE}` lists them", USAGE)
+        names = ", ".join(workflow["metadata"]["name"] for workflow in found)
+        message = f"workflows cannot be run by this release, so {names} cannot be started"
+        raise CommandFailed(
+            f"{message}; list the tasks in a TestRun's spec.tasks and start it with `dawg run`", NOTHING_RAN
+        )
+
+
+def history(
+    target: Target,
+    *,
+    name: Annotated[str | None, typer.Option(help="Only runs of this name.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only runs with this verdict, as in Failed.")] = None,
+    limit: Limit = 20,
+    all_namespaces: AllNamespaces = False,
+) -> None:
+    """Show finished runs, newest first, also those whose TestRun is deleted."""
+    from dawg_orchestrator.client.view_lists import history_view
+
+    with _door(target) as (cluster, door):
+        query = {"limit": str(limit)} | ({} if all_namespaces else {"namespace": cluster.namespace})
+        query |= {key: value for key, value in (("name", name), ("verdict", verdict)) if value is not None}
+        answer = door.get("/v1/history", query)
+    _show(target, answer, lambda: history_view(entries_of(answer), datetime.now(UTC)))
+
+
+def metrics(target: Target, *, all_namespaces: AllNamespaces = False) -> None:
+    """Show total tasks, success rate, average duration, active agents, queued tasks and agent utilization."""
+    from dawg_orchestrator.client.view_lists import metrics_view
+
+    with _door(target) as (cluster, door):
+        answer = door.get("/v1/metrics", {} if all_namespaces else {"namespace": cluster.namespace})
+    _show(target, answer, lambda: metrics_view(answer))
+
+
+def version(
+    target: Target, *, client: Annotated[bool, typer.Option("--client", help="Ask no cluster.")] = False
+) -> None:
+    """Show the versions of this command and of the release in the cluster."""
+    from dawg_orchestrator.client.printing import print_json, print_line
+
+    answer: dict[str, Any] = {"client": __version__}
+    problem: DawgError | None = None
+    if not client:
+        try:
+            with _door(target) as (_, door):
+                answer["server"] = door.get("/v1/version").get("version")
+        except (DoorClosed, ClusterError) as error:
+            answer["server"], problem = None, error
+    if target.wants_json:
+        print_json(answer)
+    else:
+        from dawg_orchestrator.client.terminal import one_line
+
+        for who, what in answer.items():
+            print_line(f"{who}: {one_line(what or 'not known')}")
+    if problem is not None:
+        raise CommandFailed(f"the server's version is not known: {problem}", GAVE_UP)
+
+
+def entries_of(answer: Any) -> list[dict[str, Any]]:
+    """The list in an answer: the answer itself, or its only list."""
+    if isinstance(answer, list):
+        return answer
+    return next((value for value in answer.values() if isinstance(value, list)), []) if isinstance(answer, dict) else []
+
+
+def _show_overview(target: Target, cluster: Cluster, limit: int) -> None:
+    from rich.console import Group
+
+    from dawg_orchestrator.client.connection import resource_path
+    from dawg_orchestrator.client.testruns import list_runs
+    from dawg_orchestrator.client.view_lists import pools_view, runs_view
+
+    runs = list_runs(cluster, cluster.namespace)
+    pools = cluster.items(resource_path("agentpools", cluster.namespace))
+    shown = runs[:limit]
+    answer = {"pools": pools, "runs": [run.raw for run in shown]}
+    _show(
+        target,
+        answer,
+        lambda: Group(
+            pools_view(pools, cluster.namespace),
+            "",
+            runs_view(shown, cluster.namespace, datetime.now(UTC), left_out=len(runs) - len(shown)),
+        ),
+    )
+
+
+def _show_run(target: Target, cluster: Cluster, name: str) -> None:
+    """The live object; when it is deleted, what history has of it."""
+    from dawg_orchestrator.client.door import Door, release_namespaces, run_path
+    from dawg_orchestrator.client.testruns import Run, get_run
+    from dawg_orchestrator.client.view_run import run_view
+
+    try:
+        run = get_run(cluster, cluster.namespace, name)
+    except NotFound as missing:
+        door = Door(cluster, release_namespaces(cluster, target))
+        try:
+            recorded = door.get(run_path(cluster.namespace, name))
+        except (DoorClosed, ClusterError):
+            raise missing from None
+        finally:
+            door.close()
+        metadata = {"uid": recorded.get("uid"), "creationTimestamp": recorded.get("created")}
+        run = Run.of({"metadata": {"name": name, "namespace": cluster.namespace, **metadata}, **recorded})
+    _show(target, run.raw, lambda: run_view(run, datetime.now(UTC)))
+
+
+@contextmanager
+def _door(target: Target) -> Iterator[tuple[Cluster, Door]]:
+    from dawg_orchestrator.client.connection import connect
+    from dawg_orchestrator.client.door import Door, release_namespaces
+
+    with connect(target) as cluster:
+        door = Door(cluster, release_namespaces(cluster, target))
+        try:
+            yield cluster, door
+        finally:
+            door.close()
+
+
+def _show(target: Target, answer: Any, view: Any) -> None:
+    from dawg_orchestrator.client.printing import print_json, print_view
+
+    if target.wants_json:
+        print_json(answer)
+    else:
+        print_view(view())

@@ -1,0 +1,178 @@
+"""What a plan asks for, done: Jobs, Deployments, status patches, events. Writes only; events last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from dawg_orchestrator.cluster import manifests
+from dawg_orchestrator.cluster.client import (
+    AGENTPOOLS,
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    PODS,
+    SECRETS,
+    TESTRUNS,
+    Cluster,
+    JsonObject,
+    Resource,
+)
+from dawg_orchestrator.cluster.manifests import JobRequest, Surroundings
+from dawg_orchestrator.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound
+from dawg_orchestrator.planning.plan import (
+    CreateDeployment,
+    DeleteDeployment,
+    MarkRemovable,
+    ScaleDeployment,
+)
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.model import format_micro_time
+from dawg_orchestrator.resources.reasons import Reason
+
+
+class Refused(ClusterError):
+    """The attempt cannot be started, and trying again would change nothing; ``reason`` says why."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+async def create_job(cluster: Cluster, request: JobRequest, around: Surroundings) -> JsonObject:
+    """The Job of an attempt, created or found; Refused when it can never be."""
+    await _check_secrets(cluster, request)
+    body = manifests.job_manifest(request, around)
+    try:
+        return await cluster.create(JOBS, request.namespace, body)
+    except Conflict:
+        return await _own_job(cluster, request, body)
+    except (Invalid, Forbidden) as error:
+        raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
+    except NotFound as error:  # the namespace is going away
+        raise Refused(Reason.JOB_REFUSED, str(error)) from error
+
+
+async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | None) -> None:
+    """Delete a Job with its pod."""
+    await cluster.delete(JOBS, namespace, name, uid=uid)
+
+
+async def write_run_status(cluster: Cluster, namespace: str, name: str, version: int, patch: JsonObject) -> JsonObject:
+    """Patch a run's status, only if nobody wrote since; Conflict then."""
+    body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
+    return await cluster.patch(TESTRUNS, namespace, name, body, subresource="status")
+
+
+async def write_pool_status(cluster: Cluster, namespace: str, name: str, version: int, patch: JsonObject) -> JsonObject:
+    """Patch a pool's status, only if nobody wrote since; Conflict then."""
+    body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
+    return await cluster.patch(AGENTPOOLS, namespace, name, body, subresource="status")
+
+
+async def change_agents(
+    cluster: Cluster,
+    namespace: str,
+    pool: tuple[str, str],
+    template: JsonObject,
+    action: CreateDeployment | ScaleDeployment | DeleteDeployment | MarkRemovable,
+    removable_cost: str,
+) -> JsonObject | None:
+    """Carry out one step of a pool's scaling; ``pool`` is (name, uid). Returns the Deployment it changed."""
+    match action:
+        case CreateDeployment(name, template_hash, replicas):
+            body = manifests.deployment_manifest(namespace, *pool, name, template_hash, template, replicas)
+            try:
+                return await cluster.create(DEPLOYMENTS, namespace, body)
+            except Conflict:
+                return await cluster.get(DEPLOYMENTS, namespace, name)
+        case ScaleDeployment(name, replicas):
+            return await cluster.patch(DEPLOYMENTS, namespace, name, {"spec": {"replicas": replicas}})
+        case DeleteDeployment(name):
+            await cluster.delete(DEPLOYMENTS, namespace, name)
+        case MarkRemovable(pod):
+            annotations = {"controller.kubernetes.io/pod-deletion-cost": removable_cost}
+            try:
+                await cluster.patch(PODS, namespace, pod, {"metadata": {"annotations": annotations}})
+            except NotFound:
+                return None
+    return None
+
+
+async def announce(
+    cluster: Cluster,
+    resource: Resource,
+    about: tuple[str, str, str],
+    reason: Reason,
+    message: str,
+    *,
+    warning: bool,
+    now: datetime,
+) -> None:
+    """A Kubernetes Event about an object (namespace, name, uid); losing one is harmless."""
+    namespace, name, uid = about
+    kind = {"testruns": "TestRun", "agentpools": "AgentPool"}[resource.plural]
+    stamp = format_micro_time(now)
+    body: dict[str, Any] = {
+        "apiVersion": "events.k8s.io/v1", "kind": "Event",
+        "metadata": {"name": f"{name[:200]}.{names.short_hash(uid, reason, stamp)}", "namespace": namespace},
+        "eventTime": stamp, "reportingController": "dawg.dev/controller", "reportingInstance": "controller",
+        "action": reason.value, "reason": reason.value, "type": "Warning" if warning else "Normal",
+        "note": message[:1000],
+        "regarding": {"apiVersion": names.API_VERSION, "kind": kind, "namespace": namespace, "name": name, "uid": uid},
+    }  # fmt: skip
+    try:
+        await cluster.create(EVENTS, namespace, body)
+    except ClusterError:
+        return
+
+
+async def _own_job(cluster: Cluster, request: JobRequest, body: JsonObject) -> JsonObject:
+    """A Job of that name exists: it is ours only with our run as its owner and the spec we meant."""
+    found = await cluster.get(JOBS, request.namespace, request.name)
+    metadata = found["metadata"]
+    owners = {owner.get("uid") for owner in metadata.get("ownerReferences") or () if owner.get("controller")}
+    expected = body["metadata"]["annotations"][names.SPEC_HASH]
+    same = (metadata.get("annotations") or {}).get(names.SPEC_HASH) == expected
+    if request.run_uid in owners and same:
+        return found
+    if request.run_uid in owners and metadata.get("labels", {}).get(names.ATTEMPT) == str(request.attempt):
+        return found  # ours, created by an earlier release or before the commit was known
+    raise Refused(Reason.NAME_CONFLICT, f"a Job named {request.name} exists and is not this run's; delete or rename it")
+
+
+async def _check_secrets(cluster: Cluster, request: JobRequest) -> None:
+    """Secrets reach a test only with their owner's label, and a git server only if their owner named it."""
+    for name in sorted({secret.name for secret in request.cell.task.secrets}):
+        labels = (await _secret_metadata(cluster, request.namespace, name)).get("labels") or {}
+        if labels.get(names.FOR_TESTS) != "true":
+            remedy = f"its owner allows it with the label {names.FOR_TESTS}=true"
+            raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} is not for tests; {remedy}")
+    git = request.spec.source.git if request.spec.source is not None else None
+    if git is None or git.credentials_secret_ref is None:
+        return
+    name, host = git.credentials_secret_ref.name, git_host(git.url)
+    annotations = (await _secret_metadata(cluster, request.namespace, name)).get("annotations") or {}
+    allowed = [entry.strip().lower() for entry in annotations.get(names.HOSTS, "").split(",") if entry.strip()]
+    if host not in allowed:
+        remedy = f"its owner allows it with the annotation {names.HOSTS}: {host}"
+        raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} may not be sent to {host}; {remedy}")
+
+
+async def _secret_metadata(cluster: Cluster, namespace: str, name: str) -> JsonObject:
+    try:
+        found = await cluster.get(SECRETS, namespace, name, metadata_only=True)
+    except NotFound:
+        raise Refused(Reason.SECRET_MISSING, f"namespace {namespace} has no Secret {name}; create it") from None
+    metadata: JsonObject = found["metadata"]
+    return metadata
+
+
+def git_host(url: str) -> str:
+    """The host (with a port that is named) that a git URL leads to: https://, ssh:// or user@host:path."""
+    if "://" not in url:
+        return url.split("@", 1)[-1].split(":", 1)[0].lower()
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    return f"{host}:{parts.port}" if parts.port is not None else host

@@ -1,0 +1,54 @@
+"""The cluster as it is: everything the leader needs to know, listed in pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from dawg_orchestrator.cluster.client import (
+    AGENTPOOLS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    TESTRUNS,
+    Cluster,
+    JsonObject,
+    Resource,
+)
+from dawg_orchestrator.resources import names
+
+UNFINISHED = {"fieldSelector": "status.verdict="}  # the CRD makes the verdict selectable; absent until finished
+FINISHED = {"fieldSelector": "status.verdict!="}
+AGENTS_ONLY = {"labelSelector": f"{names.ROLE}=agent"}
+TASKS_ONLY = {"labelSelector": f"{names.ROLE}=task"}
+
+# In this order: a run is restored from its Jobs too, so they come first.
+WATCHED: tuple[tuple[Resource, dict[str, str]], ...] = (
+    (DEPLOYMENTS, AGENTS_ONLY),
+    (PODS, AGENTS_ONLY),
+    (AGENTPOOLS, {}),
+    (JOBS, TASKS_ONLY),
+    (TESTRUNS, UNFINISHED),
+)
+
+
+async def everything(cluster: Cluster, namespaces: Iterable[str]) -> AsyncIterator[tuple[Resource, JsonObject]]:
+    """Every object that decides, kind by kind, in pages."""
+    for resource, selectors in WATCHED:
+        for namespace in namespaces:
+            async for page, _ in cluster.pages(resource, namespace, selectors):
+                for item in page:
+                    yield resource, item
+
+
+async def finished_runs(cluster: Cluster, namespaces: Iterable[str]) -> AsyncIterator[JsonObject]:
+    """All TestRuns that have their verdict, in pages."""
+    for namespace in namespaces:
+        async for page, _ in cluster.pages(TESTRUNS, namespace, FINISHED):
+            for item in page:
+                yield item
+
+
+async def live_uids(cluster: Cluster, resource: Resource, namespace: str, selectors: dict[str, str]) -> dict[str, str]:
+    """Names by uid of what exists now: metadata only, cheap enough for every few minutes."""
+    items, _ = await cluster.list(resource, namespace, selectors, metadata_only=True)
+    return {item["metadata"]["uid"]: item["metadata"]["name"] for item in items}

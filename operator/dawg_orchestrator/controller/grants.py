@@ -1,0 +1,103 @@
+"""From an assignment to a supervised Job: record what must be on status first, create the Job, tell the agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from dawg_orchestrator.cluster.carry_out import Refused, create_job
+from dawg_orchestrator.cluster.client import Cluster
+from dawg_orchestrator.cluster.manifests import JobRequest, Surroundings, has_sidecar
+from dawg_orchestrator.controller import metrics
+from dawg_orchestrator.controller.desk import Desk, PoolKey
+from dawg_orchestrator.controller.records import Run
+from dawg_orchestrator.controller.sessions import Sessions
+from dawg_orchestrator.controller.workqueue import Key, WorkQueue
+from dawg_orchestrator.errors import ClusterError
+from dawg_orchestrator.planning.agentpool import Assignment
+from dawg_orchestrator.planning.lease import Lease
+from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder
+from dawg_orchestrator.resources.results import TaskResult
+
+log = structlog.get_logger()
+
+_AT_ONCE = 16  # Jobs that are created at the same time
+_TRY_AGAIN = timedelta(seconds=1)
+
+
+class Granting:
+    """Empties pools' queues into their agents' free slots."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        desk: Desk,
+        sessions: Sessions,
+        queue: WorkQueue,
+        around: Surroundings,
+        record: Callable[[Run], Awaitable[None]],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster, self._desk, self._sessions, self._queue = cluster, desk, sessions, queue
+        self._around, self._record, self._clock = around, record, clock
+        self._creating = asyncio.Semaphore(_AT_ONCE)
+
+    async def dispatch(self, key: PoolKey) -> None:
+        """Give every free slot of the pool to the queue; returns when all its Jobs are created or given up."""
+        now = self._clock()
+        assignments = self._desk.assign(key, now)
+        # All are taken over before the first wait, so that nobody else assigns the same slot or task.
+        started = [(assignment, self._desk.start(assignment, now)) for assignment in assignments]
+        await asyncio.gather(*(self._grant(assignment, lease) for assignment, lease in started))
+
+    async def _grant(self, assignment: Assignment, lease: Lease) -> None:
+        async with self._creating:
+            run = self._desk.runs.get(lease.attempt.run_uid)
+            if run is None or run.graph is None:
+                self._desk.table.end(lease.task)
+                return
+            request = self._request(run, assignment, lease)
+            try:
+                order = await self._order(run, assignment, request)
+            except Refused as error:
+                result = TaskResult(infrastructure=error.reason, message=str(error))
+                finished = Finished(lease=lease.id, attempt=lease.attempt, result=result)
+                self._desk.conclude(run, finished, self._clock())
+                return
+            except ClusterError as error:
+                log.warning("a Job could not be created now", job=request.name, error=str(error))
+                self._desk.take_back(lease)
+                self._queue.add(Key("Dispatch", run.namespace, assignment.task.pool), self._clock() + _TRY_AGAIN)
+                return
+        if not assignment.task.adopt:
+            waited = (self._clock() - run.created).total_seconds()
+            metrics.QUEUE_SECONDS.labels(assignment.task.pool).observe(waited)
+        grant = Grant(lease=lease.id, attempt=lease.attempt, key=request.cell.key, job=order)
+        await self._sessions.send(lease.agent, grant)
+
+    def _request(self, run: Run, assignment: Assignment, lease: Lease) -> JobRequest:
+        assert run.graph is not None  # noqa: S101
+        return JobRequest(
+            namespace=run.namespace, run=run.name, run_uid=run.uid, spec=run.spec, graph=run.graph,
+            cell=run.graph.cells[assignment.task.index], attempt=lease.attempt.attempt,
+            pool_name=assignment.task.pool, pool=self._desk.pools[run.namespace, assignment.task.pool].spec,
+            commit=run.commit, outputs=run.outputs,
+        )  # fmt: skip
+
+    async def _order(self, run: Run, assignment: Assignment, request: JobRequest) -> JobOrder:
+        task = request.cell.task
+        held = task.on_failure is not None and task.on_failure.hold is not None
+        sidecar = "sidecar" if has_sidecar(request) else None
+        if assignment.task.adopt:
+            job = run.jobs[assignment.task.index]
+            return JobOrder(job=job.name, job_uid=job.uid, sidecar=sidecar, held=held)
+        if task.exclusive or run.spec.concurrency is not None:
+            # Must not start twice, not even across a restart: the start is on status before it happens.
+            await self._record(run)
+        created = await create_job(self._cluster, request, self._around)
+        self._desk.see_job(created)
+        metadata = created["metadata"]
+        return JobOrder(job=metadata["name"], job_uid=metadata["uid"], sidecar=sidecar, held=held)

@@ -1,0 +1,191 @@
+"""The one loop: take a key, plan, carry out, report, say when to look again. Errors are caught here only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster
+from dawg_orchestrator.cluster.manifests import Surroundings, agents_template
+from dawg_orchestrator.controller import metrics
+from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
+from dawg_orchestrator.controller.elector import LeadershipLost
+from dawg_orchestrator.controller.grants import Granting
+from dawg_orchestrator.controller.records import Pool, Run
+from dawg_orchestrator.controller.sessions import Sessions
+from dawg_orchestrator.controller.status import Reporter
+from dawg_orchestrator.controller.workqueue import Key, WorkQueue
+from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
+from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, RunPlan, StopAttempt
+from dawg_orchestrator.planning.report import merge_patch
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.protocol import Cancel, Drain
+from dawg_orchestrator.resources.reasons import Reason
+
+log = structlog.get_logger()
+
+_POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
+_POOL_STATUS_EVERY = timedelta(seconds=1)
+_FIRST_BACKOFF = 0.5
+_LAST_BACKOFF = 30.0
+
+
+class Reconciler:
+    """Brings one object at a time to where its plan says it should be."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        desk: Desk,
+        sessions: Sessions,
+        queue: WorkQueue,
+        around: Surroundings,
+        reporter: Reporter,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster, self._desk, self._sessions, self._queue = cluster, desk, sessions, queue
+        self._around, self._reporter, self._clock = around, reporter, clock
+        self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
+        self._failures: dict[Key, int] = {}
+        self._pool_seen: dict[PoolKey, datetime] = {}
+
+    async def __call__(self, key: Key) -> None:
+        """Look at one key. Whatever goes wrong with it is logged, counted and tried again; others are not held up."""
+        started = time.perf_counter()
+        try:
+            await self._look(key)
+            self._failures.pop(key, None)
+        except LeadershipLost:
+            raise
+        except ClusterError as error:
+            self._back_off(key, error)
+            log.warning(
+                "reconcile failed", kind=key.kind, namespace=key.namespace, name=key.name, error=str(error)[:500]
+            )
+        except Exception as error:
+            self._back_off(key, error)
+            log.exception("reconcile broke", kind=key.kind, namespace=key.namespace, name=key.name)
+        metrics.RECONCILE_SECONDS.labels(key.kind).observe(time.perf_counter() - started)
+
+    async def _look(self, key: Key) -> None:
+        if key.kind == "Dispatch":
+            await self._granting.dispatch((key.namespace, key.name))
+        elif key.kind == "AgentPool":
+            await self._look_at_pool((key.namespace, key.name))
+        else:
+            run = self._desk.run_named(key.namespace, key.name)
+            if run is not None:
+                await self._look_at_run(run)
+
+    def _back_off(self, key: Key, error: Exception) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        wait = min(_LAST_BACKOFF, _FIRST_BACKOFF * 2 ** min(failures - 1, 10))
+        if isinstance(error, Unavailable) and error.retry_after:
+            wait = max(wait, error.retry_after)
+        metrics.RECONCILE_ERRORS.labels(key.kind, type(error).__name__).inc()
+        self._queue.add(key, self._clock() + timedelta(seconds=wait))
+
+    # Runs
+
+    async def _look_at_run(self, run: Run) -> None:
+        plan = self._desk.plan_run(run, self._clock())
+        await self._carry_out(run, plan)
+        again = await self._reporter.report(run, plan)
+        looks = [at for at in (again, plan.check_again_at) if at is not None]
+        if looks and not plan.finished:
+            self._desk.wake_run(run, min(looks))
+        elif again is not None:
+            self._desk.wake_run(run, again)
+
+    async def _carry_out(self, run: Run, plan: RunPlan) -> None:
+        for action in plan.actions:
+            match action:
+                case StopAttempt(index, reason):
+                    await self._stop(run, index, reason)
+                case DeleteJob(name, uid):
+                    await carry_out.delete_job(self._cluster, run.namespace, name, uid)
+                case CancelRun(_, uid):
+                    self._desk.supersede(uid)
+
+    async def _stop(self, run: Run, index: int, reason: Reason) -> None:
+        lease = self._desk.table.holder((run.uid, index))
+        if lease is not None:
+            await self._sessions.send(lease.agent, Cancel(lease=lease.id, reason=reason))
+        job = run.jobs.get(index)
+        if job is not None:
+            # In the foreground: the Job stands until its pod is gone, so its absence is proof of the end.
+            await self._cluster.delete(JOBS, run.namespace, job.name, uid=job.uid, propagation="Foreground")
+
+    async def _record_start(self, run: Run) -> None:
+        plan = self._desk.plan_run(run, self._clock())
+        await self._reporter.report(run, plan, at_once=True)
+
+    async def forget_run(self, uid: str) -> None:
+        """The run was deleted: its agents stop, its Jobs go by ownership."""
+        run = self._desk.runs.get(uid)
+        held = [self._desk.table.holder((uid, index)) for index in range(len(run.states))] if run else []
+        self._desk.drop_run(uid)
+        for lease in held:
+            if lease is not None:
+                await self._sessions.send(lease.agent, Cancel(lease=lease.id, reason=Reason.CANCELLED, revoked=True))
+
+    # Pools
+
+    async def _look_at_pool(self, key: PoolKey) -> None:
+        pool = self._desk.pools.get(key)
+        if pool is None or pool.spec.executor != "Job":
+            return
+        now = self._clock()
+        seen = self._pool_seen.get(key)
+        if seen is not None and now - seen < _POOL_EVERY:
+            self._queue.add(Key("AgentPool", *key), seen + _POOL_EVERY)
+            return
+        self._pool_seen[key] = now
+        template = agents_template(pool.name, pool.spec, self._around)
+        plan = self._desk.plan_pool(key, names.short_hash(str(sorted(template.items()))), now)
+        for action in plan.actions:
+            if isinstance(action, DrainAgent):
+                await self._drain(action)
+            else:
+                changed = await carry_out.change_agents(
+                    self._cluster, pool.namespace, (pool.name, pool.uid), template, action, MARKED_REMOVABLE
+                )
+                if changed is not None:
+                    self._desk.see_deployment(changed)
+        await self._report_pool(pool, plan.status, scaled=plan.scaled)
+        if plan.check_again_at is not None:
+            self._queue.add(Key("AgentPool", *key), plan.check_again_at)
+
+    async def _drain(self, action: DrainAgent) -> None:
+        agent = self._desk.table.agents.get(action.pod_uid)
+        if agent is not None and await self._sessions.send(action.pod_uid, Drain(undo=action.undo)):
+            agent.draining, agent.drained = not action.undo, False
+            self._desk.wake_pool((agent.namespace, agent.pool))
+
+    async def _report_pool(self, pool: Pool, status: dict[str, object], *, scaled: tuple[Reason, str] | None) -> None:
+        now = self._clock()
+        about = (pool.namespace, pool.name, pool.uid)
+        if scaled is not None:
+            direction = "up" if scaled[0] is Reason.SCALED_UP else "down"
+            metrics.SCALE_EVENTS.labels(pool.name, direction).inc()
+            log.info("pool scaled", namespace=pool.namespace, pool=pool.name, reason=scaled[0].value, change=scaled[1])
+            await carry_out.announce(self._cluster, AGENTPOOLS, about, scaled[0], scaled[1], warning=False, now=now)
+        patch = merge_patch(pool.status, status)
+        if not patch or set(patch) == {"oldestQueuedSeconds"}:
+            return
+        if pool.written_at is not None and now - pool.written_at < _POOL_STATUS_EVERY and scaled is None:
+            self._queue.add(Key("AgentPool", pool.namespace, pool.name), pool.written_at + _POOL_STATUS_EVERY)
+            return
+        try:
+            written = await carry_out.write_pool_status(self._cluster, pool.namespace, pool.name, pool.version, patch)
+        except Conflict:
+            written = await self._cluster.get(AGENTPOOLS, pool.namespace, pool.name)
+        except NotFound:
+            self._desk.drop_pool(pool.namespace, pool.name)
+            return
+        pool.written_at = now
+        self._desk.see_pool(written)

@@ -1,0 +1,188 @@
+"""The objects as the desk keeps them: parsed once when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.graph import Graph, NotAvailable, expand
+from dawg_orchestrator.planning.order import QueuedTask
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.restore import restore
+from dawg_orchestrator.planning.testrun import JobFact
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.protocol import LeaseId
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import NO_TESTS, TestCounts, TestRunSpec, TopFailure
+
+JsonObject = dict[str, Any]
+
+# A run that a GitOps tool created comes back when it is deleted, so TTL leaves it alone.
+_GITOPS_MARKS = (
+    "argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance", "app.kubernetes.io/instance-argocd",
+    "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name",
+)  # fmt: skip
+_EMPTY_SPEC = TestRunSpec()
+
+
+@dataclass(slots=True)
+class Run:
+    """A TestRun without a verdict on its status, and how far its tasks have come (ahead of status, never behind)."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    created: datetime
+    spec: TestRunSpec
+    graph: Graph | None
+    invalid: tuple[Reason, str] | None
+    status: JsonObject  # as the cluster has it
+    states: tuple[TaskState, ...] = ()
+    base_counts: TestCounts = NO_TESTS
+    base_failures: tuple[TopFailure, ...] = ()
+    outputs: dict[int, dict[str, str]] = field(default_factory=dict)
+    jobs: dict[int, JobFact] = field(default_factory=dict)
+    commit: str | None = None
+    started_at: datetime | None = None
+    superseded: bool = False
+    keep: bool = False
+    ready: tuple[QueuedTask, ...] = ()
+    awaiting: list[tuple[str, LeaseId]] = field(default_factory=list)  # reports to accept once status has them
+    written_at: datetime | None = None
+
+    @property
+    def group(self) -> tuple[str, str] | None:
+        """Its concurrency group, if it has one."""
+        return (self.namespace, self.spec.concurrency.group) if self.spec.concurrency else None
+
+
+@dataclass(slots=True)
+class Pool:
+    """An AgentPool."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    spec: AgentPoolSpec
+    status: JsonObject
+    quiet_since: datetime | None = None
+    written_at: datetime | None = None
+    waiting: Reason | None = None  # why tasks waited when last looked at
+
+
+def version_of(obj: Mapping[str, Any]) -> int:
+    """The resourceVersion as a number; Kubernetes 1.35 made them comparable, as they always were with etcd."""
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+def parse_run(obj: JsonObject, jobs: dict[int, JobFact]) -> Run:
+    """A run from the API's object, its states restored from status and Jobs; a bad spec is kept with its reason."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    graph: Graph | None = None
+    invalid: tuple[Reason, str] | None = None
+    spec = _EMPTY_SPEC
+    try:
+        spec = TestRunSpec.model_validate(obj.get("spec") or {})
+        graph = expand(spec)
+    except NotAvailable as error:
+        invalid = (Reason.NOT_AVAILABLE, str(error))
+    except InvalidSpec as error:
+        invalid = (Reason.INVALID_SPEC, str(error))
+    except ValidationError as error:
+        invalid = (Reason.INVALID_SPEC, _first_error(error))
+    run = Run(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=version_of(obj),
+        generation=metadata.get("generation", 1),
+        created=parse_time(metadata["creationTimestamp"]),
+        spec=spec,
+        graph=graph,
+        invalid=invalid,
+        status=status,
+        jobs=jobs,
+        keep=is_tracked(metadata),
+    )
+    _restore(run)
+    return run
+
+
+def is_tracked(metadata: Mapping[str, Any]) -> bool:
+    """Whether a GitOps tool tracks the object."""
+    return any(mark in (metadata.get(place) or {}) for place in ("labels", "annotations") for mark in _GITOPS_MARKS)
+
+
+def refresh_run(run: Run, obj: JsonObject) -> None:
+    """Take over what people may change, and the status as it stands; the tasks' states are ours."""
+    run.version = version_of(obj)
+    run.generation = obj["metadata"].get("generation", 1)
+    run.status = obj.get("status") or {}
+    if run.graph is not None:
+        mutable = {key: (obj.get("spec") or {}).get(key) for key in ("cancelled", "priority", "ttlAfterFinished")}
+        changed = TestRunSpec.model_validate({key: value for key, value in mutable.items() if value is not None})
+        run.spec = run.spec.model_copy(
+            update={name: getattr(changed, name) for name in ("cancelled", "priority", "ttl_after_finished")}
+        )
+
+
+def parse_pool(obj: JsonObject) -> Pool:
+    """A pool from the API's object; ValidationError where the schema was got around."""
+    metadata = obj["metadata"]
+    return Pool(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=version_of(obj),
+        generation=metadata.get("generation", 1),
+        spec=AgentPoolSpec.model_validate(obj.get("spec") or {}),
+        status=obj.get("status") or {},
+    )
+
+
+def parse_job(obj: JsonObject) -> tuple[str, JobFact] | None:
+    """(run uid, Job) for a Job that is ours by its labels and owner; None for anybody else's."""
+    metadata = obj["metadata"]
+    labels = metadata.get("labels") or {}
+    run_uid = labels.get(names.RUN)
+    owned = any(
+        owner.get("uid") == run_uid and owner.get("controller") for owner in metadata.get("ownerReferences") or ()
+    )
+    if not run_uid or not owned:
+        return None
+    try:
+        index, attempt = int(labels[names.INDEX]), int(labels[names.ATTEMPT])
+    except (KeyError, ValueError):
+        return None
+    return run_uid, JobFact(metadata["name"], metadata["uid"], index, attempt, "deletionTimestamp" in metadata)
+
+
+def _restore(run: Run) -> None:
+    if run.graph is None:
+        return
+    restored = restore(run.graph, run.status, {i: (job.attempt, job.name) for i, job in run.jobs.items()})
+    run.states = restored.states
+    run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
+    run.outputs = restored.outputs
+    run.commit = (run.status.get("source") or {}).get("commit")
+    if run.status.get("startTime"):
+        run.started_at = parse_time(run.status["startTime"])
+    elif run.jobs:
+        run.started_at = run.created  # a Job shows that the run was admitted before the last leader could write it
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"spec.{place}: {first['msg']}"

@@ -1,0 +1,116 @@
+"""What events lost: now and then the desk is compared with a list of what exists, by metadata alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from dawg_orchestrator.cluster.client import (
+    AGENTPOOLS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    TESTRUNS,
+    Cluster,
+    JsonObject,
+    Resource,
+)
+from dawg_orchestrator.cluster.observe import WATCHED, everything, live_uids
+from dawg_orchestrator.controller.desk import Desk
+from dawg_orchestrator.errors import ClusterError, NotFound
+
+log = structlog.get_logger()
+
+FIRST_SECONDS = 10.0  # soon after the watches began, for what happened between our own list and theirs
+EVERY_SECONDS = 120.0
+
+
+def tell(desk: Desk, resource: Resource, obj: JsonObject) -> None:
+    """Put a listed object on the desk."""
+    see = {
+        TESTRUNS: desk.see_run, AGENTPOOLS: desk.see_pool, JOBS: desk.see_job,
+        PODS: desk.see_pod, DEPLOYMENTS: desk.see_deployment,
+    }  # fmt: skip
+    see[resource](obj)
+
+
+async def load(cluster: Cluster, namespaces: Iterable[str], desk: Desk) -> None:
+    """Everything at once, before this leader serves; tried until the API has answered whole."""
+    while True:
+        try:
+            async for resource, obj in everything(cluster, namespaces):
+                tell(desk, resource, obj)
+            return
+        except ClusterError as error:
+            log.warning("the cluster could not be listed yet", error=str(error))
+            await asyncio.sleep(1)
+
+
+async def keep_in_step(
+    cluster: Cluster, namespaces: tuple[str, ...], desk: Desk, forget_run: Callable[[str], Awaitable[None]]
+) -> None:
+    """For ever: find what exists and is not on the desk, and what is on the desk and no longer exists."""
+    wait = FIRST_SECONDS
+    while True:
+        await asyncio.sleep(wait)
+        wait = EVERY_SECONDS
+        for namespace in namespaces:
+            try:
+                await _compare(cluster, namespace, desk, forget_run)
+            except ClusterError as error:
+                log.warning("resync failed; it is tried again later", namespace=namespace, error=str(error))
+
+
+async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Callable[[str], Awaitable[None]]) -> None:
+    selectors = dict(WATCHED)
+    for resource in (PODS, JOBS, TESTRUNS):
+        known_before = _known(desk, resource, namespace)
+        live = await live_uids(cluster, resource, namespace, selectors[resource])
+        for uid, name in live.items():
+            if uid not in known_before and uid not in _known(desk, resource, namespace):
+                await _fetch(cluster, resource, namespace, name, desk)
+        for uid in known_before.keys() - live.keys():
+            await _verify_gone(cluster, resource, namespace, uid, known_before[uid], desk, forget_run)
+
+
+def _known(desk: Desk, resource: Resource, namespace: str) -> dict[str, str]:
+    if resource is TESTRUNS:
+        return {run.uid: run.name for run in desk.runs.values() if run.namespace == namespace}
+    if resource is PODS:
+        return {pod.uid: pod.pod for pod in desk.agent_pods.values() if pod.namespace == namespace}
+    return {job.uid: job.name for run in desk.runs.values() if run.namespace == namespace for job in run.jobs.values()}
+
+
+async def _fetch(cluster: Cluster, resource: Resource, namespace: str, name: str, desk: Desk) -> None:
+    try:
+        tell(desk, resource, await cluster.get(resource, namespace, name))
+    except NotFound:
+        return
+
+
+async def _verify_gone(
+    cluster: Cluster,
+    resource: Resource,
+    namespace: str,
+    uid: str,
+    name: str,
+    desk: Desk,
+    forget_run: Callable[[str], Awaitable[None]],
+) -> None:
+    """A list can be older than what we know: ask for the object itself before it is dropped."""
+    try:
+        found = await cluster.get(resource, namespace, name)
+    except NotFound:
+        found = None
+    if found is not None and found["metadata"]["uid"] == uid:
+        tell(desk, resource, found)
+        return
+    log.info("an event was lost", kind=resource.plural, namespace=namespace, name=name)
+    if resource is TESTRUNS:
+        await forget_run(uid)
+    elif resource is PODS:
+        desk.drop_pod({"metadata": {"uid": uid}})
+    else:
+        desk.drop_job_of(uid)

@@ -1,0 +1,185 @@
+"""Status on the object: coalesced patches with a resourceVersion test, then acceptance of what they contain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
+from dawg_orchestrator.controller import metrics
+from dawg_orchestrator.controller.desk import Desk
+from dawg_orchestrator.controller.elector import LeadershipLost
+from dawg_orchestrator.controller.estimates import Estimates
+from dawg_orchestrator.controller.records import Run
+from dawg_orchestrator.controller.sessions import Sessions
+from dawg_orchestrator.errors import Conflict, Invalid, NotFound
+from dawg_orchestrator.planning.plan import RunPlan
+from dawg_orchestrator.planning.report import merge_patch
+from dawg_orchestrator.resources.conditions import Condition, transitions
+from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.protocol import Acceptance, LeaseId
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.verdict import Verdict
+
+log = structlog.get_logger()
+
+JsonObject = dict[str, Any]
+
+EVERY = timedelta(seconds=0.5)  # between two patches of a run that goes on
+_FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first written as Running, not as Queued
+_TRIES = 5
+_ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
+
+FinishedRun = Callable[[Run, datetime], None]
+
+
+class Reporter:
+    """The one writer of runs' status."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        desk: Desk,
+        sessions: Sessions,
+        estimates: Estimates,
+        clock: Callable[[], datetime],
+        finished: FinishedRun,
+    ) -> None:
+        self._cluster, self._desk, self._sessions = cluster, desk, sessions
+        self._estimates, self._clock, self._finished = estimates, clock, finished
+
+    async def report(self, run: Run, plan: RunPlan, *, at_once: bool = False) -> datetime | None:
+        """Write what has changed; a time when it was too early to. Accepts the reports that are now on status."""
+        status = self._with_queue(run, plan.status)
+        patch = merge_patch(run.status, status)
+        if not patch:
+            await self._accept(run, list(run.awaiting))
+            return None
+        now = self._clock()
+        due = (run.written_at + EVERY) if run.written_at else (run.created + _FIRST_AFTER)
+        if not plan.finished and not at_once and now < due:
+            return due
+        before = run.status
+        if await self._write(run, status, list(run.awaiting)):
+            await self._announce(run, before)
+            if plan.finished:
+                self._close(run, plan)
+        return None
+
+    async def _write(self, run: Run, status: JsonObject, contained: list[tuple[str, LeaseId]]) -> bool:
+        """Patch until it holds; False when the run is gone or has another writer's verdict."""
+        for _ in range(_TRIES):
+            patch = merge_patch(run.status, status)
+            try:
+                written = await carry_out.write_run_status(
+                    self._cluster, run.namespace, run.name, run.version, patch
+                ) if patch else None  # fmt: skip
+            except Conflict:
+                if not await self._reread(run):
+                    return False
+                continue
+            except NotFound:
+                self._desk.drop_run(run.uid)
+                await self._refuse(run, contained, "the run is gone")
+                return False
+            except Invalid as error:
+                status = await self._smaller(run, status, contained, error)
+                continue
+            if written is not None:
+                if written["metadata"]["uid"] != run.uid:
+                    self._desk.drop_run(run.uid)
+                    return False
+                run.status, run.version = written.get("status") or {}, int(written["metadata"]["resourceVersion"])
+            run.written_at = self._clock()
+            await self._accept(run, contained)
+            return True
+        raise Conflict(f"the status of {run.namespace}/{run.name} could not be written; others write it too", 409)
+
+    async def _reread(self, run: Run) -> bool:
+        """Somebody wrote: take their version. False when the run is not ours to write any more."""
+        try:
+            found = await self._cluster.get(TESTRUNS, run.namespace, run.name)
+        except NotFound:
+            self._desk.drop_run(run.uid)
+            return False
+        term = (found.get("status") or {}).get("term") or 0
+        if term > self._desk.term:
+            raise LeadershipLost(f"a leader of term {term} has written; this one has term {self._desk.term}")
+        self._desk.see_run(found)
+        return self._desk.runs.get(run.uid) is run
+
+    async def _smaller(
+        self, run: Run, status: JsonObject, contained: list[tuple[str, LeaseId]], error: Invalid
+    ) -> JsonObject:
+        """The API refuses the status for good: leave out all that is not the verdict, so that the run can end."""
+        log.error("a status was refused", namespace=run.namespace, run=run.name, error=str(error)[:500])
+        if "tasks" not in status:
+            await self._refuse(run, contained, "its status cannot be written")
+            raise error
+        return {key: value for key, value in status.items() if key not in ("tasks", "topFailures", "outputs")}
+
+    async def _accept(self, run: Run, contained: list[tuple[str, LeaseId]]) -> None:
+        for uid, lease in contained:
+            if (uid, lease) in run.awaiting:
+                run.awaiting.remove((uid, lease))
+            await self._sessions.send(uid, Acceptance(lease=lease, outcome="accepted"))
+
+    async def _refuse(self, run: Run, contained: list[tuple[str, LeaseId]], reason: str) -> None:
+        for uid, lease in contained:
+            if (uid, lease) in run.awaiting:
+                run.awaiting.remove((uid, lease))
+            await self._sessions.send(uid, Acceptance(lease=lease, outcome="refused", reason=reason))
+
+    def _with_queue(self, run: Run, status: JsonObject) -> JsonObject:
+        """Position and estimate are written on entry and when the reason changes; live ones come from the api."""
+        queue = status.get("queue")
+        if queue is None:
+            return status
+        known = run.status.get("queue") or {}
+        if known and known.get("reason") == queue.get("reason"):
+            return {**status, "queue": known, "conditions": _keep_messages(run.status, status)}
+        return {**status, "queue": {**queue, **self._estimates.place(self._desk, run, self._clock())}}
+
+    async def _announce(self, run: Run, before: JsonObject) -> None:
+        """A Kubernetes Event for what went wrong outside the tests."""
+        known = [Condition.model_validate(entry) for entry in before.get("conditions") or ()]
+        now_there = [Condition.model_validate(entry) for entry in run.status.get("conditions") or ()]
+        for condition in transitions(known, now_there):
+            reason = Reason.of(condition.reason)
+            if condition.type != "Succeeded" or reason is None:
+                continue
+            if reason.infrastructure or reason in _ALARMING:
+                about = (run.namespace, run.name, run.uid)
+                await carry_out.announce(
+                    self._cluster, TESTRUNS, about, reason, condition.message, warning=True, now=self._clock()
+                )
+
+    def _close(self, run: Run, plan: RunPlan) -> None:
+        verdict = run.status.get("verdict", "")
+        metrics.RUNS.labels(verdict).inc()
+        if run.graph is not None:
+            for cell, state in zip(run.graph.cells, plan.states, strict=True):
+                pool = cell.task.pool or run.spec.pool
+                priority = cell.task.priority or run.spec.priority
+                metrics.TASKS.labels(pool, priority, (state.verdict or Verdict.SKIPPED).value).inc()
+                if state.started_at is not None and state.ended_at is not None:
+                    metrics.TASK_SECONDS.labels(pool).observe((state.ended_at - state.started_at).total_seconds())
+        log.info("run finished", namespace=run.namespace, run=run.name, verdict=verdict)
+        completed = run.status.get("completionTime")
+        self._desk.drop_run(run.uid)
+        self._finished(run, parse_time(completed) if completed else self._clock())
+
+
+def _keep_messages(before: JsonObject, status: JsonObject) -> list[JsonObject]:
+    """Conditions whose message only counts differently stay as they are, so that waiting costs no writes."""
+    known = {entry["type"]: entry for entry in before.get("conditions") or ()}
+    kept = []
+    for entry in status["conditions"]:
+        old = known.get(entry["type"])
+        same = old is not None and all(old.get(part) == entry.get(part) for part in ("status", "reason"))
+        kept.append(old if same and old is not None else entry)
+    return kept

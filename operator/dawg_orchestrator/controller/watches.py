@@ -1,0 +1,82 @@
+"""Every trigger of the controller: which event of the cluster is told to the desk.
+
+kopf watches; its low-level ``on.event`` writes nothing to users' objects, needs no finalizer, and returns nothing
+(what a handler returns would be written to status). Lost events are found by the resync (resync.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+
+from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS, TESTRUNS, Resource
+from dawg_orchestrator.cluster.observe import WATCHED
+from dawg_orchestrator.controller.desk import Desk
+
+ForgetRun = Callable[[str], Awaitable[None]]
+Told = Callable[[dict[str, Any]], None]
+
+
+def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
+    """The handlers: one line each, the object goes to the desk."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.event(*_selector(TESTRUNS), registry=registry)
+    async def run_changed(*, event: kopf.RawEvent, **_: Any) -> None:
+        if event["type"] == "DELETED":
+            await forget_run(event["object"]["metadata"]["uid"])
+        else:
+            desk.see_run(dict(event["object"]))
+
+    @kopf.on.event(*_selector(AGENTPOOLS), registry=registry)
+    def pool_changed(*, event: kopf.RawEvent, **_: Any) -> None:
+        if event["type"] == "DELETED":
+            metadata = event["object"]["metadata"]
+            desk.drop_pool(metadata["namespace"], metadata["name"])
+        else:
+            desk.see_pool(dict(event["object"]))
+
+    def told(gone: Told, there: Told) -> Callable[..., None]:
+        def changed(*, event: kopf.RawEvent, **_: Any) -> None:
+            (gone if event["type"] == "DELETED" else there)(dict(event["object"]))
+
+        return changed
+
+    for resource, gone, there in (
+        (JOBS, desk.drop_job, desk.see_job),
+        (PODS, desk.drop_pod, desk.see_pod),
+        (DEPLOYMENTS, desk.drop_deployment, desk.see_deployment),
+    ):
+        kopf.on.event(*_selector(resource), id=resource.plural, registry=registry)(told(gone, there))
+    return registry
+
+
+def make_settings() -> kopf.OperatorSettings:
+    """kopf as a watcher and nothing else: no peering, no posting, no scanning, server-side selectors."""
+    settings = kopf.OperatorSettings()
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.queueing.idle_timeout = 0.5
+    settings.process.ultimate_exiting_timeout = None
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 30
+    for resource, selectors in WATCHED:
+        if "fieldSelector" in selectors:
+            settings.watching.field_selectors[_selector(resource)] = selectors["fieldSelector"]
+        if "labelSelector" in selectors:
+            settings.watching.label_selectors[_selector(resource)] = selectors["labelSelector"]
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    return settings
+
+
+def _selector(resource: Resource) -> tuple[str, str, str]:
+    return resource.group, resource.version, resource.plural

@@ -1,0 +1,89 @@
+"""Keys that wait to be reconciled: each once, none before its time, none twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is to be looked at; ``kind`` is TestRun, AgentPool or Dispatch (a pool's queue)."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class WorkQueue:
+    """A set of keys with due times. ``add`` never blocks; an earlier due time wins."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._due: dict[Key, datetime] = {}
+        self._heap: list[tuple[datetime, int, Key]] = []
+        self._serial = itertools.count()
+        self._busy: set[Key] = set()
+        self._woken = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, key: Key, at: datetime | None = None) -> None:
+        """Look at the key at that time, or now."""
+        due = at or self._clock()
+        known = self._due.get(key)
+        if known is not None and known <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._serial), key))
+        self._woken.set()
+
+    async def take(self) -> Key:
+        """The next due key that nobody works on; the caller must call ``done`` for it."""
+        while True:
+            wait = self._next_wait()
+            if isinstance(wait, Key):
+                return wait
+            self._woken.clear()
+            try:
+                await asyncio.wait_for(self._woken.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """The key may be taken again."""
+        self._busy.discard(key)
+        if key in self._due:
+            heapq.heappush(self._heap, (self._due[key], next(self._serial), key))
+            self._woken.set()
+
+    def _next_wait(self) -> Key | float | None:
+        """A key that is due, or the seconds until one is; None: none waits."""
+        now = self._clock()
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) != due or key in self._busy:
+                heapq.heappop(self._heap)  # superseded by an earlier time, or put back by `done`
+                continue
+            if due > now:
+                return (due - now).total_seconds()
+            heapq.heappop(self._heap)
+            del self._due[key]
+            self._busy.add(key)
+            return key
+        return None
+
+
+async def work(queue: WorkQueue, reconcile: Callable[[Key], Awaitable[None]]) -> None:
+    """One worker: take a key, reconcile it, for ever. ``reconcile`` catches its own errors."""
+    while True:
+        key = await queue.take()
+        try:
+            await reconcile(key)
+        finally:
+            queue.done(key)

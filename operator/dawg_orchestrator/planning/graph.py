@@ -1,0 +1,161 @@
+"""The frozen expansion of a run: its tasks after matrix and shards, who needs whom, and which are ready.
+
+The expansion is a function of the spec alone, and the spec is immutable, so an index always means the same cell.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning import conditions
+from dawg_orchestrator.resources.task import Task
+from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One thing to run: a task at one point of its matrix and one of its shards."""
+
+    index: int
+    task: Task
+    values: tuple[tuple[str, str], ...] = ()
+    shard: int | None = None  # from 0
+    shards: int | None = None
+
+    @property
+    def key(self) -> str:
+        """As people read it: ``unit[python=3.11] 2/4``; unique within the run."""
+        matrix = f"[{','.join(f'{name}={value}' for name, value in self.values)}]" if self.values else ""
+        shard = f" {self.shard + 1}/{self.shards}" if self.shard is not None else ""
+        return f"{self.task.name}{matrix}{shard}"
+
+
+class Graph(NamedTuple):
+    """The cells of a run in the order of its tasks, and the indexes of each task's cells."""
+
+    cells: tuple[Cell, ...]
+    of_task: dict[str, tuple[int, ...]]
+
+    def cells_of(self, names: Iterable[str]) -> list[int]:
+        """The indexes of all cells of these tasks."""
+        return [index for name in names for index in self.of_task[name]]
+
+
+class NotAvailable(InvalidSpec):
+    """The spec asks for what a later release will do."""
+
+
+def expand(spec: TestRunSpec) -> Graph:
+    """The run's graph; InvalidSpec names the field that makes it impossible, and what would be right."""
+    if spec.workflow_ref is not None:
+        raise NotAvailable("spec.workflowRef", "workflows cannot be run by this release; list the tasks in spec.tasks")
+    tasks = spec.tasks or []
+    _check_run(spec)
+    _check_names(tasks)
+    for position, task in enumerate(tasks):
+        _check_task(f"spec.tasks[{position}]", task)
+    _check_needs(tasks)
+    cells = tuple(_cells(tasks))
+    of_task: dict[str, tuple[int, ...]] = {}
+    for cell in cells:
+        of_task[cell.task.name] = (*of_task.get(cell.task.name, ()), cell.index)
+    return Graph(cells, of_task)
+
+
+def parameter_variable(name: str) -> str:
+    """The environment variable of a parameter: ``test-suite`` → ``DAWG_PARAM_TEST_SUITE``."""
+    return "DAWG_PARAM_" + variable(name)
+
+
+def variable(name: str) -> str:
+    """A name as environment variables are written: upper case, ``_`` for everything else."""
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
+    index = 0
+    for task in tasks:
+        names = list(task.matrix)
+        for values in itertools.product(*task.matrix.values()):
+            count = task.shards.count if task.shards is not None else None
+            for shard in range(count) if count is not None else (None,):
+                if index >= MAX_TASKS:
+                    raise InvalidSpec(
+                        "spec.tasks", f"matrix and shards make more than {MAX_TASKS} tasks; split the run"
+                    )
+                yield Cell(index, task, tuple(zip(names, values, strict=True)), shard, count)
+                index += 1
+
+
+def _check_run(spec: TestRunSpec) -> None:
+    if spec.gate is not None:
+        raise NotAvailable("spec.gate", "publishing to a forge is not part of this release; remove the field")
+    if spec.selection is not None and spec.selection.mode != "off":
+        raise NotAvailable("spec.selection", "selecting tests is not part of this release; set mode: off")
+    if spec.source is not None and spec.source.patch_ref is not None:
+        raise NotAvailable("spec.source.patchRef", "patched sources are not part of this release; remove the field")
+    seen: dict[str, str] = {}
+    for name in spec.parameters:
+        other = seen.setdefault(parameter_variable(name), name)
+        if other != name:
+            raise InvalidSpec(
+                f"spec.parameters.{name}", f"it and {other!r} both become {parameter_variable(name)}; rename one"
+            )
+
+
+def _check_names(tasks: Sequence[Task]) -> None:
+    names = [task.name for task in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidSpec("spec.tasks", f"two tasks are named {name!r}; names are unique within a run")
+
+
+def _check_task(field: str, task: Task) -> None:
+    unavailable = {
+        "uses": task.uses is not None,
+        "cache": task.cache is not None,
+        "tests": task.tests is not None,
+        "shards.targetDuration": task.shards is not None and task.shards.target_duration is not None,
+    }
+    for name, asked in unavailable.items():
+        if asked:
+            raise NotAvailable(f"{field}.{name}", "this release does not do that yet; remove the field")
+    if (task.run is None) == (task.command is None):
+        raise InvalidSpec(field, "set exactly one of run (a script) and command (a list)")
+    if task.on_failure is not None and task.on_failure.hold is not None and task.run is None:
+        raise InvalidSpec(f"{field}.onFailure.hold", "a held pod needs a shell: write the command as a run script")
+    for variable_ in task.env:
+        if variable_.name.startswith("DAWG_"):
+            raise InvalidSpec(f"{field}.env", f"{variable_.name}: names that start with DAWG_ are the product's own")
+    if task.when is not None:
+        conditions.compile_condition(f"{field}.when", task.when)
+
+
+def _check_needs(tasks: Sequence[Task]) -> None:
+    known = {task.name for task in tasks}
+    graph: dict[str, set[str]] = {}
+    for position, task in enumerate(tasks):
+        for need in task.needs:
+            if need not in known:
+                raise InvalidSpec(f"spec.tasks[{position}].needs", f"no task is named {need!r}")
+        graph[task.name] = set(task.needs)
+    try:
+        order = tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        cycle = " → ".join(reversed(error.args[1]))
+        raise InvalidSpec("spec.tasks[].needs", f"the tasks need each other in a circle: {cycle}") from error
+    earlier: dict[str, set[str]] = {}
+    for name in order:
+        earlier[name] = graph[name].union(*(earlier[need] for need in graph[name]))
+    for position, task in enumerate(tasks):
+        for wanted in task.inputs:
+            if wanted.from_ not in earlier[task.name]:
+                raise InvalidSpec(
+                    f"spec.tasks[{position}].inputs", f"it takes files of {wanted.from_!r}, so add that task to needs"
+                )

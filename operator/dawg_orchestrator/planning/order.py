@@ -1,0 +1,57 @@
+"""The order of the queue: urgent first, then who has waited longest; waiting raises a task, never into critical.
+
+The queue is a sort order over waiting tasks, not a stored thing: after a restart the listing is the recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+LEVELS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
+_HIGHEST_BY_AGING = 1  # waiting never makes a task critical
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """A task that could start now if its pool had a slot."""
+
+    namespace: str
+    run: str
+    run_uid: str
+    index: int
+    pool: str
+    priority: str
+    since: datetime  # the run's creation, so that a restart changes nothing
+    adopt: bool = False  # its Job is under way and only wants an agent: always first
+
+
+def level(task: QueuedTask, aging: timedelta, now: datetime) -> int:
+    """The level a task waits at now: 0 critical to 3 low; one up for each ``aging`` it has waited."""
+    declared = LEVELS[task.priority]
+    if declared <= _HIGHEST_BY_AGING or aging <= timedelta():
+        return declared
+    return max(_HIGHEST_BY_AGING, declared - int((now - task.since) / aging))
+
+
+def order(tasks: Iterable[QueuedTask], aging: timedelta, now: datetime) -> list[QueuedTask]:
+    """The tasks in the order in which free slots go to them; the same facts always give the same order."""
+    return sorted(
+        tasks, key=lambda task: (not task.adopt, level(task, aging, now), task.since, task.run_uid, task.index)
+    )
+
+
+def estimate_wait(
+    ahead: Iterable[tuple[float, float]], running: Iterable[tuple[float, float]], slots: int
+) -> tuple[int, int] | None:
+    """Seconds until a slot is free, as (p50, p90), from the (p50, p90) durations of the work ahead.
+
+    An estimate by volume: all work ahead, plus half of what runs, spread over the slots. None without slots.
+    """
+    if slots <= 0:
+        return None
+    waiting, busy = list(ahead), list(running)
+    p50 = (sum(task[0] for task in waiting) + sum(task[0] for task in busy) / 2) / slots
+    p90 = (sum(task[1] for task in waiting) + sum(task[1] for task in busy) / 2) / slots
+    return round(p50), round(p90)

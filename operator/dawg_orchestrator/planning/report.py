@@ -1,0 +1,270 @@
+"""A run's status from the states of its tasks: small, derived anew each time, the same facts giving the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from dawg_orchestrator.planning.gate import Deciding, MergeDecision, decide_merge
+from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.resources.conditions import Condition, set_condition
+from dawg_orchestrator.resources.model import format_duration, format_time
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import FailedCase
+from dawg_orchestrator.resources.testrun import (
+    MAX_TASK_ENTRIES,
+    MAX_TOP_FAILURES,
+    NO_TESTS,
+    OUTPUTS_PER_RUN,
+    STATUS_BUDGET,
+    TestCounts,
+    TopFailure,
+)
+from dawg_orchestrator.resources.verdict import GREEN, NO_VERDICT_LETTER, Verdict
+
+_ENTRY_MESSAGE = 300
+_FAILURE_MESSAGE = 500
+_HEADROOM = 8 * 1024  # for the fields that are added when the status is written
+
+JsonObject = dict[str, Any]
+
+
+class Waiting(NamedTuple):
+    """Why a task waits, and what would change it."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """What a status is made of."""
+
+    term: int
+    generation: int
+    created: datetime
+    cells: Sequence[Cell]
+    states: Sequence[TaskState]
+    priority: str
+    written: Mapping[str, Any]
+    verdict: Verdict | None
+    why: tuple[Reason, str] | None  # overrides the tasks' own reasons: the run could not be carried out
+    started_at: datetime | None
+    commit: str | None = None
+    waiting: Mapping[int, Waiting] = field(default_factory=dict)
+    base_counts: TestCounts = NO_TESTS
+    base_failures: tuple[TopFailure, ...] = ()
+    outputs: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    needs_outputs: bool = False
+
+
+def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
+    """The whole status as it should stand; fields that are not there should not be there."""
+    decision = _decide(facts)
+    running = any(state.running for state in facts.states)
+    begun = running or any(state.attempt for state in facts.states)
+    status: JsonObject = {
+        "term": facts.term,
+        "observedGeneration": facts.generation,
+        "phase": "Finished" if facts.verdict else ("Running" if begun else "Queued"),
+        "mergeBlocked": not decision.allowed,
+        "progress": f"{sum(state.done for state in facts.states)}/{len(facts.states)}",
+        "conditions": [condition.wire() for condition in _conditions(facts, decision, running, now)],
+        "gate": {"state": "NotGated"},
+        "taskVerdicts": "".join(state.verdict.letter if state.verdict else NO_VERDICT_LETTER for state in facts.states),
+    }
+    _add_times(status, facts, now)
+    _add_tests(status, facts)
+    if facts.commit:
+        status["source"] = {"commit": facts.commit}
+    if facts.verdict is None and not running:
+        status["queue"] = _queue(facts)
+    if facts.needs_outputs and facts.outputs:
+        status["outputs"] = _outputs(facts)
+    status["results"] = {"stored": all(state.stored for state in facts.states)}
+    status["tasks"] = _entries(facts)
+    return fit(status)
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> JsonObject:
+    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty when they are the same."""
+    patch: JsonObject = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            inner = merge_patch(before, value)
+            if inner:
+                patch[key] = inner
+        elif value != before or key not in old:
+            patch[key] = value
+    return patch
+
+
+def fit(status: JsonObject) -> JsonObject:
+    """The status within its byte budget: first messages get short, then passed tasks' entries go, then others."""
+    budget = STATUS_BUDGET - _HEADROOM
+    if _size(status) <= budget:
+        return status
+    fitted = dict(status)
+    fitted["tasks"] = [{**entry, "message": entry.get("message", "")[:80]} for entry in status.get("tasks", [])]
+    fitted["topFailures"] = [{**f, "message": f.get("message", "")[:160]} for f in status.get("topFailures", [])]
+    while _size(fitted) > budget and fitted["tasks"]:
+        fitted["tasks"] = fitted["tasks"][: len(fitted["tasks"]) * 3 // 4]
+    return fitted
+
+
+def total(counts: Iterable[TestCounts]) -> TestCounts:
+    """The sum of several counts."""
+    sums = dict.fromkeys(TestCounts.model_fields, 0)
+    for count in counts:
+        for name in sums:
+            sums[name] += getattr(count, name)
+    return TestCounts(**sums)
+
+
+def _size(status: JsonObject) -> int:
+    return len(json.dumps(status, separators=(",", ":")).encode())
+
+
+def _decide(facts: ReportFacts) -> MergeDecision:
+    if facts.why is not None:
+        return MergeDecision(False, facts.why[0], facts.why[1])
+    return decide_merge(
+        Deciding(cell.key, state.verdict, state.reason, cell.task.critical)
+        for cell, state in zip(facts.cells, facts.states, strict=True)
+    )
+
+
+def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now: datetime) -> Iterable[Condition]:
+    known = tuple(Condition.model_validate(entry) for entry in facts.written.get("conditions") or ())
+    reason, message = _why(facts, running)
+    finished = facts.verdict is not None
+    passed = facts.verdict in GREEN
+    answers: list[tuple[str, bool | None, Reason, str]] = [
+        ("Seen", True, Reason.SEEN, Reason.SEEN.sentence),
+        ("Finished", finished, reason, message),
+        ("Succeeded", passed if finished else None, reason, message),
+        ("Failed", not passed if finished else None, reason, message),
+        ("MergeAllowed", decision.allowed, decision.reason, decision.message),
+    ]
+    for kind, answer, why, text in answers:
+        word = "Unknown" if answer is None else str(answer)
+        known = set_condition(
+            known, kind, word, why, text, generation=facts.generation, now=now  # type: ignore[arg-type]
+        )  # fmt: skip
+    return known
+
+
+def _why(facts: ReportFacts, running: bool) -> tuple[Reason, str]:
+    """The run's reason and message: of its worst task when it has ended, else what holds it up."""
+    if facts.why is not None:
+        return facts.why
+    if facts.verdict is None:
+        if running:
+            under_way = sum(state.running for state in facts.states)
+            return Reason.RUNNING, f"{under_way} of {len(facts.states)} tasks are under way"
+        waiting = _first_waiting(facts)
+        return (waiting.reason, waiting.message) if waiting else (Reason.SEEN, Reason.SEEN.sentence)
+    ended = list(zip(facts.cells, facts.states, strict=True))
+    same = [(cell, state) for cell, state in ended if state.verdict is facts.verdict]
+    if facts.verdict is Verdict.PASSED:
+        return Reason.TESTS_PASSED, f"{len(same)} of {len(ended)} tasks passed"
+    if facts.verdict is Verdict.SKIPPED:
+        reasons = {state.reason for _, state in same}
+        if reasons == {Reason.CONCURRENCY_SKIP}:
+            return Reason.CONCURRENCY_SKIP, same[0][1].message
+        return Reason.NOTHING_RAN, f"all {len(ended)} tasks were skipped"
+    cell, state = same[0]
+    more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+    return state.reason or Reason.COLLECT_FAILED, f"{cell.key}: {state.message}{more}"
+
+
+def _first_waiting(facts: ReportFacts) -> Waiting | None:
+    """Of all reasons to wait the one that something outside the run decides, if there is one."""
+    inner = (Reason.WAITING_FOR_NEEDS, Reason.RESOLVING_REVISION)
+    outer = [waiting for waiting in facts.waiting.values() if waiting.reason not in inner]
+    return next(iter(outer or facts.waiting.values()), None)
+
+
+def _queue(facts: ReportFacts) -> JsonObject:
+    waiting = _first_waiting(facts)
+    return {"reason": waiting.reason.value, "message": waiting.message[:1024]} if waiting else {}
+
+
+def _add_times(status: JsonObject, facts: ReportFacts, now: datetime) -> None:
+    if facts.started_at is not None:
+        status["startTime"] = format_time(facts.started_at)
+    if facts.verdict is not None:
+        ended = [state.ended_at for state in facts.states if state.ended_at is not None]
+        completed = max(ended, default=now)
+        status["verdict"] = facts.verdict.value
+        status["completionTime"] = format_time(completed)
+        status["duration"] = format_duration(completed - (facts.started_at or facts.created))
+
+
+def _add_tests(status: JsonObject, facts: ReportFacts) -> None:
+    counts = total([facts.base_counts, *(state.counts for state in facts.states if state.counts is not None)])
+    if counts.total:
+        status["tests"] = counts.wire()
+    failures = [*facts.base_failures]
+    for cell, state in zip(facts.cells, facts.states, strict=True):
+        if state.verdict is not None and state.verdict not in GREEN:
+            failures.extend(_top_failure(cell.key, failure) for failure in state.failures)
+    unique = {(failure.task, failure.test): failure for failure in failures}
+    if unique:
+        status["topFailures"] = [failure.wire() for failure in list(unique.values())[:MAX_TOP_FAILURES]]
+
+
+def _top_failure(key: str, failure: FailedCase) -> TopFailure:
+    return TopFailure(test=failure.test[:512], task=key[:256], message=failure.message[:_FAILURE_MESSAGE])
+
+
+def _outputs(facts: ReportFacts) -> JsonObject:
+    outputs: dict[str, dict[str, str]] = {}
+    for index, values in facts.outputs.items():
+        outputs.setdefault(facts.cells[index].task.name, {}).update(values)
+    while outputs and _size(outputs) > OUTPUTS_PER_RUN:
+        outputs.pop(next(iter(outputs)))
+    return outputs
+
+
+def _entries(facts: ReportFacts) -> list[JsonObject]:
+    """At most 256 entries: running, then what did not pass, then what waits, then what passed."""
+    pairs = sorted(zip(facts.cells, facts.states, strict=True), key=lambda pair: (_interest(pair[1]), pair[0].index))
+    return [_entry(cell, state, facts.waiting.get(cell.index)) for cell, state in pairs[:MAX_TASK_ENTRIES]]
+
+
+def _interest(state: TaskState) -> int:
+    if state.running:
+        return 0
+    if state.verdict in (None, Verdict.SKIPPED):
+        return 2 if state.attempt else 3
+    return 4 if state.verdict in GREEN else 1
+
+
+def _entry(cell: Cell, state: TaskState, waiting: Waiting | None) -> JsonObject:
+    reason, message = state.reason, state.message
+    if waiting is not None:
+        reason, message = waiting.reason, waiting.message
+    entry: JsonObject = {"name": cell.task.name, "index": cell.index, "attempt": state.attempt}
+    optional: JsonObject = {
+        "cell": dict(cell.values) or None,
+        "shard": cell.shard,
+        "verdict": state.verdict.value if state.verdict else None,
+        "agent": state.agent,
+        "job": state.job,
+        "reason": reason.value if reason else None,
+        "message": message[:_ENTRY_MESSAGE] or None,
+        "startTime": format_time(state.started_at) if state.started_at else None,
+        "completionTime": format_time(state.ended_at) if state.ended_at else None,
+        "exitCode": state.exit_code,
+        "tests": state.counts.wire() if state.counts else None,
+        "retries": {"infra": state.infra_failures, "tests": state.test_failures}
+        if state.infra_failures or state.test_failures
+        else None,
+    }
+    return entry | {key: value for key, value in optional.items() if value is not None}

@@ -1,0 +1,90 @@
+"""The states of a run's tasks from what the cluster holds: its status and its Jobs. The way back after any restart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dawg_orchestrator.planning.graph import Graph
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.report import total
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunStatus, TopFailure
+from dawg_orchestrator.resources.verdict import BY_LETTER, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a status says about its run."""
+
+    states: tuple[TaskState, ...]
+    base_counts: TestCounts
+    base_failures: tuple[TopFailure, ...]
+    outputs: dict[int, dict[str, str]]
+
+
+def restore(graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, tuple[int, str]]) -> Restored:
+    """States from status entries, else from the letters; a Job that is newer than its entry means a later attempt.
+
+    ``job_attempts`` maps an index to (attempt, Job's name) of its newest Job.
+    """
+    parsed = TestRunStatus.model_validate(dict(status))
+    entries = {entry.index: entry for entry in parsed.tasks}
+    letters = (parsed.task_verdicts or "").ljust(len(graph.cells), ".")
+    states = []
+    for cell in graph.cells:
+        entry = entries.get(cell.index)
+        verdict = BY_LETTER.get(letters[cell.index])
+        state = _from_entry(entry, verdict) if entry is not None else TaskState(verdict=verdict)
+        states.append(_with_job(state, job_attempts.get(cell.index)))
+    known = total(entry.tests for entry in parsed.tasks if entry.tests is not None and entry.verdict is not None)
+    return Restored(
+        tuple(states), _difference(parsed.tests, known), tuple(parsed.top_failures), _outputs(graph, parsed)
+    )
+
+
+def _from_entry(entry: TaskStatus, verdict: Verdict | None) -> TaskState:
+    ended = entry.completion_time is not None
+    reason = Reason.of(entry.reason)
+    return TaskState(
+        attempt=entry.attempt,
+        running=entry.attempt > 0 and verdict is None and not ended,
+        verdict=verdict,
+        reason=reason,
+        message=entry.message or "",
+        infra_failures=entry.retries.infra if entry.retries else 0,
+        test_failures=entry.retries.tests if entry.retries else 0,
+        failed_tests=entry.tests.failed if entry.tests and verdict is None else 0,
+        agent=entry.agent,
+        job=entry.job,
+        granted_at=entry.start_time,
+        started_at=entry.start_time,
+        ended_at=entry.completion_time,
+        exit_code=entry.exit_code,
+        counts=entry.tests if verdict is not None else None,
+        log_stored=verdict is not None,
+    )
+
+
+def _with_job(state: TaskState, job: tuple[int, str] | None) -> TaskState:
+    if job is None or state.done:
+        return state
+    attempt, name = job
+    if attempt > state.attempt:
+        return replace(state, attempt=attempt, running=True, job=name, ended_at=None, started_at=None)
+    if attempt == state.attempt and state.job is None:
+        return replace(state, job=name)
+    return state
+
+
+def _difference(whole: TestCounts | None, part: TestCounts) -> TestCounts:
+    if whole is None:
+        return TestCounts()
+    return TestCounts(**{name: max(0, getattr(whole, name) - getattr(part, name)) for name in TestCounts.model_fields})
+
+
+def _outputs(graph: Graph, status: TestRunStatus) -> dict[int, dict[str, str]]:
+    return {
+        graph.of_task[name][0]: dict(values) for name, values in (status.outputs or {}).items() if name in graph.of_task
+    }

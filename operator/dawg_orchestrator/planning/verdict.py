@@ -1,0 +1,101 @@
+"""From what was seen of an attempt to a verdict, and from tasks' verdicts to the run's.
+
+Infrastructure is never a test failure, a declared report that is missing is never a pass, and a pass on another try
+is Flaky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import ReportSummary, TaskResult
+from dawg_orchestrator.resources.task import Task
+from dawg_orchestrator.resources.verdict import Verdict
+
+# Worst first: a test that failed says more about the change than infrastructure that did.
+_SEVERITY = (
+    Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR, Verdict.CANCELLED,
+    Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED,
+)  # fmt: skip
+_TIMEOUTS = (Reason.TIMEOUT, Reason.RUN_TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its why."""
+
+    verdict: Verdict
+    reason: Reason
+    message: str = ""
+
+
+def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
+    """The verdict on one attempt. ``stopping`` is why the controller asked for its end, if it did.
+
+    The first question answered decides. A test that ended by itself before our kill reached it is judged as usual.
+    """
+    if result.killed and stopping is not None:
+        return _stopped(result, stopping)
+    if result.infrastructure is not None:
+        return Judgement(Verdict.INFRA_ERROR, result.infrastructure, result.message)
+    if result.oom_killed:
+        message = result.message or "the test was killed for its memory use; raise resources.limits.memory"
+        return Judgement(Verdict.INFRA_ERROR, Reason.OOM_KILLED, message)
+    if result.exit_code is None:
+        message = result.message or "nobody saw how the test ended"
+        return Judgement(Verdict.INFRA_ERROR, Reason.COLLECT_FAILED, message)
+    if result.summary is None and _collects(task):
+        message = result.message or "the sidecar gave no account of the declared results"
+        return Judgement(Verdict.INFRA_ERROR, Reason.REPORT_NOT_DELIVERED, message)
+    return _judge_tests(result.exit_code, result.summary or ReportSummary())
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict of a whole: the worst of its parts; Skipped when nothing ran."""
+    return min(verdicts, key=_SEVERITY.index, default=Verdict.SKIPPED)
+
+
+def _collects(task: Task) -> bool:
+    return bool(task.results.junit or task.outputs)
+
+
+def _stopped(result: TaskResult, stopping: Reason) -> Judgement:
+    if stopping not in _TIMEOUTS:
+        return Judgement(Verdict.CANCELLED, stopping, stopping.sentence)
+    if result.started_at is None:
+        waited = result.infrastructure or Reason.UNSCHEDULABLE
+        return Judgement(Verdict.INFRA_ERROR, waited, result.message or "the test never started")
+    return Judgement(Verdict.TIMED_OUT, stopping, stopping.sentence)
+
+
+def _judge_tests(exit_code: int, summary: ReportSummary) -> Judgement:
+    tests = summary.tests
+    if tests is not None and tests.failed:
+        return Judgement(Verdict.FAILED, Reason.TESTS_FAILED, f"{tests.failed} of {tests.total} tests failed")
+    if exit_code != 0:
+        beside = f", and {_listed(summary.missing)} was not written" if summary.missing else ""
+        passed = f" though all {tests.total} reported tests passed" if tests is not None and tests.total else ""
+        return Judgement(
+            Verdict.FAILED, Reason.EXIT_CODE, f"the command ended with exit code {exit_code}{passed}{beside}"
+        )
+    if summary.unreadable:
+        first = summary.unreadable[0]
+        return Judgement(Verdict.FAILED, Reason.REPORT_MALFORMED, f"{first.file}: {first.error}")
+    if summary.missing:
+        message = f"no report matches {_listed(summary.missing)}, or it holds no test; the exit code alone is no proof"
+        return Judgement(Verdict.FAILED, Reason.REPORT_MISSING, message)
+    if summary.missing_outputs:
+        message = f"declared, but not left behind: {_listed(summary.missing_outputs)}"
+        return Judgement(Verdict.FAILED, Reason.OUTPUT_MISSING, message)
+    if tests is not None and tests.flaky:
+        return Judgement(
+            Verdict.FLAKY, Reason.FLAKY, f"{tests.flaky} of {tests.total} tests passed only on another try"
+        )
+    counted = f"{tests.total} tests" if tests is not None else "exit code 0"
+    return Judgement(Verdict.PASSED, Reason.TESTS_PASSED, counted)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

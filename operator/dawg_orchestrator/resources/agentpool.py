@@ -1,0 +1,120 @@
+"""AgentPool: the workers, how many, and how they run tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from dawg_orchestrator.resources.conditions import Condition
+from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
+from dawg_orchestrator.resources.task import EnvVar, ObjectName, ResourceAmounts, Scheduling, rule, validated
+
+
+class ScalingWindow(Model):
+    """From each time of ``cron`` (UTC) on, for ``for``, the pool keeps at least ``minAgents``."""
+
+    cron: str = Field(min_length=9, max_length=128)
+    for_: Duration = Field(alias="for")
+    min_agents: int = Field(ge=0, le=1000)
+
+
+class Scaling(Model):
+    """How the number of agents follows the queue."""
+
+    scale_down_after: Duration = parse_duration("60s")
+    burst_agents: int = Field(default=0, ge=0, le=1000)
+    schedule: list[ScalingWindow] = Field(default_factory=list, max_length=16)
+
+
+class ImagePullSecret(Model):
+    """A Secret of type dockerconfigjson in the pool's namespace."""
+
+    name: ObjectName
+
+
+class Volume(Model):
+    """A volume that carries no credential and outlives no pod: emptyDir, configMap or ephemeral."""
+
+    model_config = validated(
+        rule(
+            "(has(self.emptyDir) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.ephemeral) ? 1 : 0) == 1",
+            "a volume is exactly one of emptyDir, configMap and ephemeral",
+        )
+    )
+
+    name: str = Field(min_length=1, max_length=63)
+    mount_path: str = Field(min_length=1, max_length=1024, pattern=r"^/")
+    read_only: bool = False
+    empty_dir: dict[str, Any] | None = None
+    config_map: dict[str, Any] | None = None
+    ephemeral: dict[str, Any] | None = None
+
+
+class PodTemplate(Model):
+    """What a pool's author may say about pods: no service account, host field or security context."""
+
+    image: str | None = Field(default=None, min_length=1, max_length=512)
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_secrets: list[ImagePullSecret] = Field(default_factory=list, max_length=8)
+    resources: ResourceAmounts | None = None
+    scheduling: Scheduling | None = None
+    env: list[EnvVar] = Field(default_factory=list, max_length=64)
+    volumes: list[Volume] = Field(default_factory=list, max_length=16)
+
+
+class PoolSecret(Model):
+    """Secrets that every task of a Process pool sees; labelled dawg.dev/for-tests like a task's."""
+
+    name: ObjectName
+    key: str = Field(min_length=1, max_length=253)
+    env: str = Field(min_length=1, max_length=128)
+
+
+class KueueSpec(Model):
+    """Jobs are created suspended and labelled; Kueue admits them."""
+
+    queue_name: str = Field(min_length=1, max_length=253)
+    priority_class: str | None = Field(default=None, max_length=253)
+
+
+class AgentPoolSpec(Model):
+    """Between ``minAgents`` and ``maxAgents`` agents, each with ``slots`` tasks at a time."""
+
+    model_config = validated(
+        rule("self.minAgents <= self.maxAgents", "minAgents may not be larger than maxAgents"),
+        rule("self.executor == oldSelf.executor", "executor is immutable: create another pool instead"),
+    )
+
+    min_agents: int = Field(default=1, ge=0, le=1000)
+    max_agents: int = Field(default=5, ge=1, le=1000)
+    slots: int = Field(default=4, ge=1, le=64)
+    executor: Literal["Job", "Process", "Builtin"] = "Job"
+    trust: Literal["trusted", "untrusted"] = "trusted"
+    aging: Duration = parse_duration("10m")
+    scaling: Scaling = Scaling()
+    max_task_duration: Duration = parse_duration("1h")
+    template: PodTemplate = PodTemplate()
+    job_template: PodTemplate = PodTemplate()
+    kueue: KueueSpec | None = None
+    paused: bool = False
+
+
+class AgentPoolStatus(Model):
+    """What the pool's agents are doing."""
+
+    term: int | None = None
+    observed_generation: int | None = None
+    agents: int = 0
+    ready_agents: int = 0
+    desired_agents: int = 0
+    busy_slots: int = 0
+    utilization: Annotated[int, Field(ge=0, le=100)] = 0
+    queued_tasks: int = 0
+    oldest_queued_seconds: int | None = None
+    last_scale_time: Time | None = None
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

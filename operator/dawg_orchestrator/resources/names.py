@@ -1,0 +1,52 @@
+"""Labels, annotations and the names of children.
+
+A child's name is ``<run, at most 40 characters>-<hash of run uid, task, cell, attempt>``: the same child always gets
+the same name, and two different children never do, so "already exists" means "already done".
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+GROUP = "dawg.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+RUN = f"{GROUP}/run-uid"  # label on Jobs and their pods: which run
+TASK = f"{GROUP}/task"  # label: the task's name in the spec
+POOL = f"{GROUP}/pool"  # label on agents' pods, Deployments and Jobs
+ATTEMPT = f"{GROUP}/attempt"  # label on Jobs and pods, from 1
+INDEX = f"{GROUP}/index"  # label on Jobs and pods: position in the run's frozen expansion, from 0
+TEMPLATE = f"{GROUP}/template"  # label on Deployments of agents and their pods: hash of what they are made of
+ROLE = f"{GROUP}/role"  # label: agent | task | controller | api
+SPEC_HASH = f"{GROUP}/spec-hash"  # annotation on what we create: is the object there the one we meant?
+RUN_NAME = f"{GROUP}/run"  # annotation on Jobs and pods (a run's name may be longer than a label's 63)
+KEY = f"{GROUP}/key"  # annotation: task with cell and shard, as people read it
+FOR_TESTS = f"{GROUP}/for-tests"  # label by which a Secret's owner allows tests to use it
+HOSTS = f"{GROUP}/hosts"  # annotation of a git Secret: hosts its credentials may be sent to, comma-separated
+SUITE = f"{GROUP}/suite"  # label of a Workflow: what `dawg queue test --suite` starts
+
+AGENT_SERVICE_ACCOUNT = "dawg-agent"
+TASK_SERVICE_ACCOUNT = "dawg-task"
+CONTROLLER_AUDIENCE = "dawg-controller"  # of agents' tokens for their session
+API_AUDIENCE = "dawg-api"  # of agents' and sidecars' tokens for uploads
+LEADER_LEASE = "dawg-leader"
+CA_CONFIG_MAP = "dawg-ca"  # ca.crt by which agents and sidecars know controller and api
+
+_RUN_PART = 40
+
+
+def short_hash(*parts: object) -> str:
+    """Ten hexadecimal digits that stand for the parts; the separator keeps ('a-b', 'c') and ('a', 'b-c') apart."""
+    return hashlib.sha256("\x00".join(str(part) for part in parts).encode()).hexdigest()[:10]
+
+
+def child_name(run_name: str, run_uid: str, key: str, attempt: int) -> str:
+    """The name of a task's Job: valid as a label value and as a pod's host name (at most 51 characters)."""
+    prefix = run_name[:_RUN_PART].strip("-.").replace(".", "-")
+    return f"{prefix}-{short_hash(run_uid, key, attempt)}"
+
+
+def deployment_name(pool_name: str, template_hash: str) -> str:
+    """The name of a pool's agents for one template."""
+    return f"{pool_name[:_RUN_PART].strip('-.').replace('.', '-')}-agents-{template_hash}"

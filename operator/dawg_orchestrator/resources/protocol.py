@@ -1,0 +1,228 @@
+"""What agents and the controller say to each other, and what sidecars are told.
+
+One WebSocket an agent, JSON text frames, each a message with a ``kind``. The agent opens with Hello, the controller
+answers Welcome or NotLeader (and closes). Then, in any order:
+
+    agent → controller     Progress, Report, Drained, Alive (every few seconds)
+    controller → agent     Grant, Cancel, Acceptance, Drain
+
+An attempt is named by what it is (run uid, index in the frozen expansion, attempt), a hold on it by its lease.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from dawg_orchestrator.resources.model import Duration, Model, Time
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import TaskResult
+from dawg_orchestrator.resources.task import Results
+from dawg_orchestrator.resources.testrun import GitSource
+
+SESSION_PATH = "/v1/agent"
+ALIVE_SECONDS = 3.0  # an agent says Alive this often
+SILENCE_SECONDS = 15.0  # after this long without a word a serving leader ends the agent's leases
+KEEP_RESULTS_SECONDS = 600.0  # an agent keeps results this long while no leader answers
+
+
+class LeaseId(Model):
+    """A hold on an attempt; ordered, so that agents refuse what an earlier term says."""
+
+    term: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.term}.{self.number}"
+
+
+class AttemptRef(Model):
+    """One attempt of one task of one run."""
+
+    namespace: str
+    run: str
+    run_uid: str
+    index: int  # position in the frozen expansion
+    attempt: int  # from 1
+
+
+class JobOrder(Model):
+    """Supervise this Job, which the controller has created. Its only pod carries the labels of names.py."""
+
+    job: str
+    job_uid: str
+    container: str = "test"
+    sidecar: str | None = None  # name of the container that collects; None: nothing to check out or to collect
+    held: bool = False  # on failure the pod is kept: take the sidecar's word for the end
+
+
+class Held(Model):
+    """A lease that an agent still works on."""
+
+    lease: LeaseId
+    attempt: AttemptRef
+    job: JobOrder | None = None
+    started_at: Time | None = None
+
+
+class Finished(Model):
+    """A result that was not yet accepted."""
+
+    lease: LeaseId
+    attempt: AttemptRef
+    result: TaskResult
+
+
+class Hello(Model):
+    """First word of a session. Who speaks is read from the token, not from here."""
+
+    kind: Literal["hello"] = "hello"
+    pool: str
+    version: str
+    slots: int
+    draining: bool = False
+    holding: list[Held] = Field(default_factory=list)
+    finished: list[Finished] = Field(default_factory=list)
+
+
+class Progress(Model):
+    """News of a running attempt: why it waits, when its test began, which commit it found."""
+
+    kind: Literal["progress"] = "progress"
+    lease: LeaseId
+    attempt: AttemptRef
+    reason: Reason
+    message: str = ""
+    started_at: Time | None = None
+    commit: str | None = None
+    exit_code: int | None = None
+
+
+class Report(Model):
+    """An attempt has ended."""
+
+    kind: Literal["report"] = "report"
+    lease: LeaseId
+    attempt: AttemptRef
+    result: TaskResult
+
+
+class Alive(Model):
+    """Still here."""
+
+    kind: Literal["alive"] = "alive"
+
+
+class Drained(Model):
+    """Asked to drain, and holds nothing more."""
+
+    kind: Literal["drained"] = "drained"
+
+
+class Welcome(Model):
+    """The session stands; what was held under older terms may be reported, what is revoked must be forgotten."""
+
+    kind: Literal["welcome"] = "welcome"
+    term: int
+    revoked: list[LeaseId] = Field(default_factory=list)
+
+
+class NotLeader(Model):
+    """Try another address."""
+
+    kind: Literal["notLeader"] = "notLeader"
+
+
+class Grant(Model):
+    """Work on this attempt."""
+
+    kind: Literal["grant"] = "grant"
+    lease: LeaseId
+    attempt: AttemptRef
+    key: str  # task with cell and shard as people read it
+    job: JobOrder | None = None
+    timeout: Duration | None = None
+
+
+class Cancel(Model):
+    """Stop working on it. ``revoked``: forget it, no report is wanted; else report how it ended."""
+
+    kind: Literal["cancel"] = "cancel"
+    lease: LeaseId
+    reason: Reason
+    revoked: bool = False
+
+
+class Acceptance(Model):
+    """What became of a report: accepted and refused free the slot, later asks for patience."""
+
+    kind: Literal["acceptance"] = "acceptance"
+    lease: LeaseId
+    outcome: Literal["accepted", "refused", "later"]
+    reason: str = ""
+
+
+class Drain(Model):
+    """Take no more work, become unready, finish what is held; ``undo`` takes it back."""
+
+    kind: Literal["drain"] = "drain"
+    undo: bool = False
+
+
+FromAgent = Annotated[Hello | Progress | Report | Alive | Drained, Field(discriminator="kind")]
+FromController = Annotated[Welcome | NotLeader | Grant | Cancel | Acceptance | Drain, Field(discriminator="kind")]
+
+FROM_AGENT: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)
+FROM_CONTROLLER: TypeAdapter[FromController] = TypeAdapter(FromController)
+
+
+class InputFile(Model):
+    """A path below the working directory that an earlier task of the run left."""
+
+    index: int
+    path: str
+
+
+class SidecarOrder(Model):
+    """What the sidecar of a Job's pod is to do; it gets this as JSON in DAWG_ORDER.
+
+    The shared volume is mounted at DAWG_DIR (/dawg) in both containers:
+    ``workspace/`` the tree and working directory, ``results/`` $DAWG_RESULTS, ``outputs/`` $DAWG_OUTPUTS, ``home/``,
+    ``control/ready`` written by the sidecar when the tree and inputs are there, ``control/failed`` when they cannot be,
+    ``control/exit`` (exit code) written by the entry script when the test has ended.
+    """
+
+    attempt: AttemptRef
+    key: str
+    api_url: str
+    git: GitSource | None = None
+    commit: str | None = None  # set: check out exactly this; else resolve git.revision
+    credentials: bool = False  # the git Secret is mounted at /dawg-git
+    results: Results = Results()
+    outputs: list[str] = Field(default_factory=list)
+    hand_on: list[str] = Field(default_factory=list)  # paths that later tasks need
+    inputs: list[InputFile] = Field(default_factory=list)
+    hold: Duration | None = None
+
+
+class RecordedQuestion(Model):
+    """The leader asks the api before TTL deletes: which of these runs (uids) are in history?"""
+
+    uids: list[str] = Field(max_length=10000)
+
+
+class RecordedAnswer(Model):
+    """Those that are."""
+
+    recorded: list[str]
+
+
+class Learned(Model):
+    """What history taught, as the controller fetches it every few minutes (at most 8 MiB).
+
+    ``durations``: seconds of a task by its name and image, as (p50, p90).
+    """
+
+    version: int = 1
+    durations: dict[str, tuple[float, float]] = Field(default_factory=dict)

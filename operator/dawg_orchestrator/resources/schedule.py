@@ -1,0 +1,74 @@
+"""Schedule: when runs start."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dawg_orchestrator.resources.conditions import Condition
+from dawg_orchestrator.resources.model import Duration, Model, Time
+from dawg_orchestrator.resources.testrun import TestRunSpec
+
+
+class Smart(Model):
+    """Move the start within the window to where it does most good, say why, and learn from it."""
+
+    window: Duration
+    objective: Literal["Quiet", "Risk", "Staleness"] = "Quiet"
+
+
+class RunMetadata(Model):
+    """Labels and annotations of the runs that are started."""
+
+    labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(default_factory=dict, max_length=64)
+    annotations: dict[str, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict, max_length=64)
+
+
+class RunTemplate(Model):
+    """The TestRun that each firing creates."""
+
+    metadata: RunMetadata = RunMetadata()
+    spec: TestRunSpec
+
+
+class ScheduleSpec(Model):
+    """When, and what."""
+
+    cron: list[Annotated[str, Field(min_length=9, max_length=128)]] = Field(min_length=1, max_length=32)
+    timezone: str = Field(default="UTC", min_length=1, max_length=64)
+    suspend: bool = False
+    starting_deadline: Duration | None = None
+    concurrency_policy: Literal["Forbid", "Allow", "Replace"] = "Forbid"
+    smart: Smart | None = None
+    when: str | None = Field(default=None, min_length=1, max_length=2048)
+    successful_runs_history_limit: int = Field(default=3, ge=0, le=1000)
+    failed_runs_history_limit: int = Field(default=3, ge=0, le=1000)
+    run_template: RunTemplate
+
+
+class MissedFiring(Model):
+    """A due time that did not become a run, and why."""
+
+    time: Time
+    reason: str = Field(max_length=64)
+    message: str = Field(default="", max_length=1024)
+
+
+class ScheduleStatus(Model):
+    """What fired last, what fires next."""
+
+    term: int | None = None
+    observed_generation: int | None = None
+    last_schedule_time: Time | None = None
+    next_schedule_time: Time | None = None
+    predicted_start: Time | None = None
+    prediction_reason: str | None = Field(default=None, max_length=1024)
+    active: list[Annotated[str, Field(max_length=253)]] = Field(default_factory=list, max_length=100)
+    missed: list[MissedFiring] = Field(default_factory=list, max_length=20)
+    last_trigger: str | None = Field(default=None, max_length=253)
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

@@ -1,0 +1,302 @@
+"""TestRun: run these tests on this commit, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from dawg_orchestrator.resources.conditions import Condition
+from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
+from dawg_orchestrator.resources.task import Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
+
+FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
+MAX_TASKS = 1000
+MAX_TASK_ENTRIES = 256
+MAX_TOP_FAILURES = 20
+STATUS_BUDGET = 256 * 1024  # bytes of JSON
+OUTPUTS_PER_TASK = 4 * 1024
+OUTPUTS_PER_RUN = 64 * 1024
+
+
+class SecretReference(Model):
+    """A Secret in the run's namespace."""
+
+    name: ObjectName
+
+
+class GitSource(Model):
+    """A repository at a revision. The revision is resolved to a full commit once; every task uses that commit."""
+
+    url: str = Field(min_length=1, max_length=2048, pattern=r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)")
+    revision: str = Field(
+        default="HEAD",
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^-\s~^:?*\[\\\x00-\x1f\x7f][^\s~^:?*\[\\\x00-\x1f\x7f]*$",
+    )
+    credentials_secret_ref: SecretReference | None = None
+    sub_path: Glob | None = None
+
+
+class Source(Model):
+    """What is tested."""
+
+    git: GitSource | None = None
+    patch_ref: str | None = Field(default=None, max_length=512)
+
+
+class WorkflowReference(Model):
+    """A Workflow in the run's namespace."""
+
+    name: ObjectName
+
+
+class GateSpec(Model):
+    """Publish the merge verdict to a forge. Who may set it needs the verb ``gate`` on the run's Workflow."""
+
+    repository: str = Field(min_length=1, max_length=512)
+    context: str = Field(default="dawg", min_length=1, max_length=128)
+    on_flaky: Literal["Allow", "Block"] = "Allow"
+
+
+class SelectionTarget(Model):
+    """How much of the risk the chosen tests must cover."""
+
+    confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    time: Duration | None = None
+
+
+class Selection(Model):
+    """Run only the tests that matter for the change."""
+
+    mode: Literal["off", "observe", "enforce"] = "off"
+    target: SelectionTarget | None = None
+
+
+class Concurrency(Model):
+    """At most ``max`` runs of a group are under way in a namespace."""
+
+    group: str = Field(min_length=1, max_length=253)
+    max: int = Field(default=1, ge=1, le=1000)
+    policy: Literal["Queue", "CancelInProgress", "Skip"] = "Queue"
+
+
+_FROZEN = (
+    "pool", "source", "workflowRef", "parameters", "tasks", "gate", "selection", "concurrency", "failFast", "timeout",
+)  # fmt: skip
+
+
+def _frozen_rule(field: str) -> dict[str, JsonValue]:
+    same = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+    return rule(same, f"{field} is immutable: a run tests one thing; create another run instead")
+
+
+class TestRunSpec(Model):
+    """What to run. Immutable, but for ``cancelled`` (false to true), ``priority`` and ``ttlAfterFinished``."""
+
+    __test__ = False
+    model_config = validated(
+        rule("has(self.tasks) != has(self.workflowRef)", "set exactly one of tasks and workflowRef"),
+        rule("!oldSelf.cancelled || self.cancelled", "a cancelled run stays cancelled; create another run instead"),
+        *(_frozen_rule(field) for field in _FROZEN),
+    )
+
+    pool: ObjectName = "default"
+    priority: PriorityName = "medium"
+    source: Source | None = None
+    workflow_ref: WorkflowReference | None = None
+    parameters: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=dict, max_length=64
+    )
+    tasks: list[Task] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_TASKS,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    gate: GateSpec | None = None
+    selection: Selection | None = None
+    concurrency: Concurrency | None = None
+    fail_fast: bool = False
+    timeout: Duration = parse_duration("1h")
+    ttl_after_finished: Duration = parse_duration("24h")
+    cancelled: bool = False
+
+
+class TestCounts(Model):
+    """Single tests, each counted once: one that failed and then passed is flaky."""
+
+    __test__ = False
+
+    total: int = 0
+    passed: int = 0
+    failed: int = 0
+    flaky: int = 0
+    skipped: int = 0
+
+
+NO_TESTS = TestCounts()
+
+
+class QueueStatus(Model):
+    """Why the run waits; written on entry and when the reason changes, live values come from the api."""
+
+    position: int | None = None
+    eta_seconds: dict[str, int] | None = None
+    reason: str | None = Field(default=None, max_length=64)
+    message: str | None = Field(default=None, max_length=1024)
+
+
+class RetryCounts(Model):
+    """Attempts already used up, by what went wrong."""
+
+    infra: int = 0
+    tests: int = 0
+
+
+class TaskStatus(Model):
+    """One task of the frozen expansion, as far as it has come."""
+
+    name: TaskName
+    index: int = 0
+    cell: dict[str, str] | None = None
+    shard: int | None = None
+    verdict: str | None = None
+    attempt: int = 0
+    retries: RetryCounts | None = None
+    agent: str | None = None
+    job: str | None = None
+    reason: str | None = Field(default=None, max_length=64)
+    message: str | None = Field(default=None, max_length=1024)
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    exit_code: int | None = None
+    tests: TestCounts | None = None
+    cached: bool | None = None
+
+
+class TopFailure(Model):
+    """One failed test of those worth seeing first."""
+
+    test: str = Field(max_length=512)
+    task: str = Field(max_length=256)
+    message: str = Field(default="", max_length=1024)
+    signature: str | None = Field(default=None, max_length=64)
+    seen_before: int | None = None
+
+
+class RiskStatus(Model):
+    """How likely the commit breaks something, and who says so."""
+
+    score: float | None = None
+    level: PriorityName | None = None
+    source: str | None = Field(default=None, max_length=64)
+    reasons: list[Annotated[str, Field(max_length=256)]] = Field(default_factory=list, max_length=20)
+
+
+class GateStatus(Model):
+    """What is published to the forge; NotGated says only that nothing is."""
+
+    state: Literal["NotGated", "Pending", "Open", "Closed"] = "NotGated"
+    reason: str | None = Field(default=None, max_length=64)
+    message: str | None = Field(default=None, max_length=1024)
+    published_at: Time | None = None
+    url: str | None = Field(default=None, max_length=2048)
+
+
+class StoredResults(Model):
+    """Where the full results are."""
+
+    stored: bool = False
+    ref: str | None = Field(default=None, max_length=512)
+    sha256: str | None = Field(default=None, max_length=64)
+
+
+class SourceStatus(Model):
+    """The commit that every task used."""
+
+    commit: str | None = Field(default=None, max_length=64)
+
+
+class Analysis(Model):
+    """Why the run failed, and who says so."""
+
+    category: str | None = Field(default=None, max_length=64)
+    root_cause: str | None = Field(default=None, max_length=2048)
+    auto_fixable: bool | None = None
+    source: str | None = Field(default=None, max_length=64)
+    suggestion: str | None = Field(default=None, max_length=4096)
+
+
+class Fix(Model):
+    """A proposed fix and its proof."""
+
+    state: str | None = Field(default=None, max_length=64)
+    branch: str | None = Field(default=None, max_length=256)
+    pull_request: str | None = Field(default=None, max_length=2048)
+    evidence: str | None = Field(default=None, max_length=4096)
+
+
+class TestRunStatus(Model):
+    """What came of the run. Written by the leading controller only; absent means blocked."""
+
+    __test__ = False
+    model_config = validated(
+        rule(
+            "!has(oldSelf.term) || (has(self.term) && self.term >= oldSelf.term)",
+            "a newer leader has written this status; a former leader's word no longer counts",
+        ),
+        rule(
+            "!has(oldSelf.verdict) || (has(self.verdict) && self.verdict == oldSelf.verdict)",
+            "a verdict is final; create another run instead",
+        ),
+    )
+
+    term: int | None = None
+    observed_generation: int | None = None
+    start_time: Time | None = None
+    completion_time: Time | None = None
+    duration: Duration | None = None
+    source: SourceStatus | None = None
+    workflow_revision: str | None = Field(default=None, max_length=253)
+    rerun_of: str | None = Field(default=None, max_length=253)
+    phase: Literal["Queued", "Running", "Finished"] | None = None
+    progress: str | None = Field(default=None, max_length=16)
+    verdict: Literal["Passed", "Failed", "Flaky", "InfraError", "TimedOut", "Cancelled", "Skipped"] | None = None
+    merge_blocked: bool = True
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    queue: QueueStatus | None = None
+    risk: RiskStatus | None = None
+    tests: TestCounts | None = None
+    top_failures: list[TopFailure] = Field(default_factory=list, max_length=MAX_TOP_FAILURES)
+    tasks: list[TaskStatus] = Field(default_factory=list, max_length=MAX_TASK_ENTRIES)
+    task_verdicts: str | None = Field(default=None, max_length=MAX_TASKS)
+    outputs: dict[str, dict[str, str]] | None = None
+    gate: GateStatus | None = None
+    results: StoredResults | None = None
+    analysis: Analysis | None = None
+    fix: Fix | None = None
+
+
+#: What the CRD answers before any controller has spoken: blocked, and nobody has seen it.
+UNSEEN_STATUS: dict[str, Any] = {
+    "mergeBlocked": True,
+    "conditions": [
+        {
+            "type": "Seen",
+            "status": "False",
+            "reason": "NotSeen",
+            "message": "no controller has taken the run; see `dawg why`",
+        },
+        {"type": "Finished", "status": "False", "reason": "NotSeen", "message": ""},
+        {"type": "Succeeded", "status": "Unknown", "reason": "NotSeen", "message": ""},
+        {"type": "Failed", "status": "Unknown", "reason": "NotSeen", "message": ""},
+        {"type": "MergeAllowed", "status": "False", "reason": "TestsPending", "message": ""},
+    ],
+}

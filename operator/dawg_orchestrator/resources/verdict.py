@@ -1,0 +1,42 @@
+"""Verdicts: what a task or a run came to, and nothing else (whether it is still running is no verdict)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Verdict(StrEnum):
+    """The end of a task or run; ``letter`` stands for it in ``status.taskVerdicts``."""
+
+    letter: str
+
+    def __new__(cls, value: str, letter: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.letter = letter
+        return member
+
+    PASSED = "Passed", "P"
+    FLAKY = "Flaky", "L"
+    FAILED = "Failed", "F"
+    TIMED_OUT = "TimedOut", "T"
+    INFRA_ERROR = "InfraError", "I"
+    CANCELLED = "Cancelled", "C"
+    SKIPPED = "Skipped", "S"
+
+
+NO_VERDICT_LETTER = "."
+BY_LETTER = {verdict.letter: verdict for verdict in Verdict}
+GREEN = frozenset({Verdict.PASSED, Verdict.FLAKY})
+
+# The exit code of `dawg run` and `dawg wait`.
+EXIT_CODE = {
+    Verdict.PASSED: 0,
+    Verdict.FLAKY: 0,
+    Verdict.FAILED: 1,
+    Verdict.TIMED_OUT: 1,
+    Verdict.INFRA_ERROR: 2,
+    Verdict.CANCELLED: 3,
+    Verdict.SKIPPED: 3,
+}

@@ -1,0 +1,177 @@
+"""Bytes on disk under one folder. Names on disk are hashes, so no name that was sent can leave the folder.
+
+    ROOT/<first 2 of hash>/<hash of run uid>/<index>/<attempt>/<kind>-<hash of path>
+
+A file appears whole or not at all: it is written under a temporary name, synced and renamed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from uuid import uuid4
+
+from dawg_orchestrator.errors import StoreError
+
+_READ = 256 * 1024
+_UNSENT = "incoming"
+
+
+class TooLarge(StoreError):
+    """The file is larger than the limit."""
+
+
+class ChecksumMismatch(StoreError):
+    """What arrived is not what was announced."""
+
+
+class NoSpace(StoreError):
+    """Storing more would fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobKey:
+    """The name of a file: what an attempt left, by kind and path."""
+
+    run: str
+    index: int
+    attempt: int
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written; ``size`` in bytes."""
+
+    size: int
+    sha256: str
+
+
+class Blobs(Protocol):
+    """Where bytes are kept: a disk here, an object store elsewhere."""
+
+    async def put(
+        self, key: BlobKey, content: AsyncIterator[bytes], *, limit: int, sha256: str | None = None
+    ) -> Stored:
+        """Write a file over what was there; TooLarge, ChecksumMismatch, NoSpace or StoreError leave it alone."""
+        ...
+
+    def read(self, key: BlobKey) -> AsyncIterator[bytes]:
+        """The file's bytes; StoreError when it is not there."""
+        ...
+
+    async def delete_run(self, run: str) -> None:
+        """Delete all files of a run; nothing happens if there are none."""
+        ...
+
+
+class DiskBlobs:
+    """Blobs on a local file system, which keeps at least ``free_space_floor`` bytes free."""
+
+    def __init__(self, root: Path, free_space_floor: int) -> None:
+        self.root = root
+        self._floor = free_space_floor
+
+    @classmethod
+    def open(cls, root: Path, free_space_floor: int) -> DiskBlobs:
+        """Make the folder, and throw away what a killed process had half received; StoreError if it cannot be used."""
+        try:
+            shutil.rmtree(root / _UNSENT, ignore_errors=True)
+            (root / _UNSENT).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"DAWG_DATA_DIR: {root} cannot be used: {error}") from error
+        return cls(root, free_space_floor)
+
+    async def put(
+        self, key: BlobKey, content: AsyncIterator[bytes], *, limit: int, sha256: str | None = None
+    ) -> Stored:
+        """Receive into a temporary file, check it, then rename it."""
+        temporary = self.root / _UNSENT / uuid4().hex
+        try:
+            stored = await self._receive(temporary, content, limit)
+            if sha256 is not None and stored.sha256 != sha256.lower():
+                raise ChecksumMismatch(
+                    f"{key.path}: announced sha256 {sha256[:64]}, received {stored.sha256}; send it again"
+                )
+            await asyncio.to_thread(_place, temporary, self._path(key))
+        except OSError as error:
+            raise StoreError(f"the file cannot be stored: {error.strerror or error}") from error
+        finally:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+        return stored
+
+    async def read(self, key: BlobKey) -> AsyncIterator[bytes]:
+        """The file in pieces."""
+        try:
+            file = await asyncio.to_thread(self._path(key).open, "rb")
+        except OSError as error:
+            raise StoreError(f"{key.path} is not in the store any more") from error
+        try:
+            while piece := await asyncio.to_thread(file.read, _READ):
+                yield piece
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def delete_run(self, run: str) -> None:
+        """Remove the run's folder."""
+        await asyncio.to_thread(shutil.rmtree, self.run_folder(run), ignore_errors=True)
+
+    def run_folder(self, run: str) -> Path:
+        """The folder of all that a run left."""
+        name = _hash(run)
+        return self.root / name[:2] / name
+
+    async def check_space(self, wanted: int = 0) -> None:
+        """NoSpace when so many bytes more would leave less than the floor."""
+        free = (await asyncio.to_thread(shutil.disk_usage, self.root)).free
+        if free - wanted < self._floor:
+            raise NoSpace(
+                f"{free // 2**20} MiB are free and {self._floor // 2**20} MiB must stay so;"
+                " enlarge the api's volume or shorten the retention"
+            )
+
+    def _path(self, key: BlobKey) -> Path:
+        folder = self.run_folder(key.run) / str(int(key.index)) / str(int(key.attempt))
+        return folder / f"{_hash(key.kind)[:8]}-{_hash(key.path)}"
+
+    async def _receive(self, temporary: Path, content: AsyncIterator[bytes], limit: int) -> Stored:
+        digest, size, unchecked = hashlib.sha256(), 0, 0
+        await self.check_space()
+        with await asyncio.to_thread(temporary.open, "xb") as file:
+            async for piece in content:
+                size += len(piece)
+                unchecked += len(piece)
+                if size > limit:
+                    raise TooLarge(f"the file is larger than {limit} bytes")
+                if unchecked > 16 * 2**20:
+                    await self.check_space()
+                    unchecked = 0
+                await asyncio.to_thread(_append, file, digest, piece)
+            await asyncio.to_thread(_sync, file)
+        return Stored(size, digest.hexdigest())
+
+
+def _append(file: BinaryIO, digest: hashlib._Hash, piece: bytes) -> None:
+    digest.update(piece)
+    file.write(piece)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _place(temporary: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:40]

@@ -1,0 +1,168 @@
+"""A finished TestRun as rows: what history keeps of the object before its TTL deletes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.graph import Cell, expand
+from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunSpec, TestRunStatus
+from dawg_orchestrator.resources.verdict import BY_LETTER, GREEN, Verdict
+from dawg_orchestrator.store.database import Row
+
+_RAN = frozenset({Verdict.PASSED, Verdict.FLAKY, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR})
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Rows of the tables ``runs`` and ``tasks``."""
+
+    run: Row
+    tasks: list[Row]
+
+
+def record_of(testrun: dict[str, Any]) -> RunRecord:
+    """The rows of a TestRun as the API serves it. What cannot be read as a spec (InvalidSpec runs) is kept as it is."""
+    metadata, status = testrun["metadata"], read_status(testrun)
+    spec = read_spec(testrun)
+    tasks = [_task_row(metadata["uid"], task) for task in tasks_of(spec, status)]
+    created = parse_time(metadata["creationTimestamp"])
+    run: Row = {
+        "uid": metadata["uid"],
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "created": created,
+        "started": status.start_time,
+        "finished": status.completion_time or status.start_time or created,
+        "verdict": status.verdict,
+        "merge_blocked": status.merge_blocked,
+        "resource_version": metadata.get("resourceVersion"),
+        "commit": status.source.commit if status.source else None,
+        "duration": _seconds(status.duration),
+        **_declared(spec, testrun.get("spec") or {}),
+        **_test_sums(status.tests or TestCounts()),
+        **_task_sums(tasks),
+        "spec": testrun.get("spec") or {},
+        "status": testrun.get("status") or {},
+    }
+    return RunRecord(run, tasks)
+
+
+def read_status(testrun: dict[str, Any]) -> TestRunStatus:
+    """The status, or an empty one when a newer release wrote what this one cannot read."""
+    try:
+        return TestRunStatus.model_validate(testrun.get("status") or {})
+    except ValidationError:
+        kept = {
+            name: value for name, value in (testrun.get("status") or {}).items() if name in ("verdict", "mergeBlocked")
+        }
+        return TestRunStatus.model_construct(
+            verdict=kept.get("verdict"), merge_blocked=kept.get("mergeBlocked") is not False
+        )
+
+
+def read_spec(testrun: dict[str, Any]) -> TestRunSpec | None:
+    """The spec, or None when it is none that this release can read."""
+    try:
+        return TestRunSpec.model_validate(testrun.get("spec") or {})
+    except ValidationError:
+        return None
+
+
+def cells_of(spec: TestRunSpec | None) -> tuple[Cell, ...]:
+    """The frozen expansion; empty for a spec that cannot be expanded."""
+    try:
+        return expand(spec).cells if spec is not None else ()
+    except InvalidSpec:
+        return ()
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """One task of a run: what was declared, and what status says of it (an entry, or only a letter)."""
+
+    key: str
+    status: TaskStatus
+    cell: Cell | None  # None: an entry that the expansion does not have
+
+
+def tasks_of(spec: TestRunSpec | None, status: TestRunStatus) -> list[RunTask]:
+    """All tasks of the expansion, those without an entry on status by their letter; in the order of the expansion."""
+    entries = {entry.index: entry for entry in status.tasks}
+    letters = status.task_verdicts or ""
+    tasks = []
+    for cell in cells_of(spec):
+        letter = letters[cell.index] if cell.index < len(letters) else ""
+        bare = TaskStatus(
+            name=cell.task.name,
+            index=cell.index,
+            cell=dict(cell.values) or None,
+            shard=cell.shard,
+            verdict=BY_LETTER[letter].value if letter in BY_LETTER else None,
+        )
+        tasks.append(RunTask(cell.key, entries.pop(cell.index, bare), cell))
+    tasks.extend(RunTask(entry.name, entry, None) for entry in entries.values())
+    return tasks
+
+
+def _task_row(uid: str, task: RunTask) -> Row:
+    status = task.status
+    return {
+        "run": uid,
+        "index": status.index,
+        "key": task.key[:512],
+        "name": status.name,
+        "cell": status.cell,
+        "shard": status.shard,
+        "image": task.cell.task.image if task.cell else None,
+        "attempt": status.attempt,
+        "verdict": status.verdict,
+        "reason": status.reason,
+        "message": storable(status.message),
+        "started": status.start_time,
+        "completed": status.completion_time,
+        "exit_code": status.exit_code,
+        "tests": status.tests.model_dump() if status.tests else None,
+    }
+
+
+def _declared(spec: TestRunSpec | None, raw: dict[str, Any]) -> Row:
+    git = spec.source.git if spec and spec.source else None
+    return {
+        "workflow": spec.workflow_ref.name if spec and spec.workflow_ref else None,
+        "repository": git.url if git else None,
+        "priority": spec.priority if spec else str(raw.get("priority", "medium"))[:16],
+        "pool": spec.pool if spec else str(raw.get("pool", "default"))[:253],
+    }
+
+
+def _test_sums(tests: TestCounts) -> Row:
+    return {f"tests_{name}": count for name, count in tests.model_dump().items()}
+
+
+def _task_sums(tasks: list[Row]) -> Row:
+    ran = [task for task in tasks if task["verdict"] in _RAN]
+    timed = [task["completed"] - task["started"] for task in ran if task["started"] and task["completed"]]
+    return {
+        "tasks_total": len(tasks),
+        "tasks_ran": len(ran),
+        "tasks_green": sum(task["verdict"] in GREEN for task in ran),
+        "tasks_timed": len(timed),
+        "tasks_seconds": sum((max(duration, timedelta()) for duration in timed), timedelta()).total_seconds(),
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return duration.total_seconds() if duration is not None else None
+
+
+def storable(text: str | None, limit: int | None = None) -> str | None:
+    """Text as every database takes it: no NUL (PostgreSQL), no lone surrogate, cut to ``limit``; None if empty."""
+    if not text:
+        return None
+    return text[:limit].encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

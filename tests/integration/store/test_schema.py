@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from dawg_orchestrator.errors import StoreError
+from dawg_orchestrator.store.database import Database
+from dawg_orchestrator.store.tables import Table
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), Table.metadata))
+
+
+async def test_the_migrations_make_the_tables_that_the_code_knows(database_url: str) -> None:
+    database = await Database.open(database_url)
+
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.close()
+
+
+async def test_opening_again_keeps_everything(database_url: str) -> None:
+    for _ in range(3):
+        database = await Database.open(database_url)
+        await database.ping()
+        await database.close()
+
+
+async def test_replicas_that_start_together_migrate_once(database_url: str) -> None:
+    opened = await asyncio.gather(*(Database.open(database_url) for _ in range(3)))
+
+    for database in opened:
+        await database.ping()
+        await database.close()
+
+
+async def test_sqlite_runs_with_write_ahead_log_and_foreign_keys(tmp_path: Path) -> None:
+    database = await Database.open(f"sqlite:///{tmp_path}/history.db")
+
+    async with database.reading() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar() == "wal"
+        assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar() == 1
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hidden@h/d", "no url", "postgresql://u:hidden@127.0.0.1:1/d"])
+async def test_a_database_that_cannot_be_opened_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(StoreError) as refusal:
+        await Database.open(url)
+
+    assert "hidden" not in str(refusal.value)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from apiserver_double import ApiserverDouble, owner
+from dawg_orchestrator.api.answers import Refusal
+from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.workloads import Attempt, Workloads
+from dawg_orchestrator.cluster.client import DEPLOYMENTS, JOBS, PODS
+from dawg_orchestrator.resources import names
+
+FIRST = Attempt("run-uid", 0, 1)
+
+
+@pytest.fixture
+def apiserver() -> ApiserverDouble:
+    return ApiserverDouble()
+
+
+@pytest.fixture
+def workloads(apiserver: ApiserverDouble) -> Workloads:
+    reviews = Reviews(apiserver, time.monotonic)  # type: ignore[arg-type]
+    return Workloads(apiserver, reviews, ["team"], ("dawg", "dawg-controller"), time.monotonic)  # type: ignore[arg-type]
+
+
+async def refused(asking: object) -> Refusal:
+    with pytest.raises(Refusal) as refusal:
+        await asking  # type: ignore[misc]
+    return refusal.value
+
+
+async def test_a_sidecar_uploads_for_its_own_attempt(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    token = apiserver.task_pod("run", 0)["Authorization"]
+
+    task = await workloads.sidecar(token, FIRST)
+
+    assert (task.namespace, task.run, task.attempt, task.pool) == ("team", "run", FIRST, "default")
+
+
+@pytest.mark.parametrize(
+    "other", [Attempt("run-uid", 1, 1), Attempt("run-uid", 0, 2), Attempt("other-uid", 0, 1)],
+    ids=["another task", "another attempt", "another run"],
+)  # fmt: skip
+async def test_a_sidecar_uploads_for_nobody_else(
+    other: Attempt, workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = apiserver.task_pod("run", 0)["Authorization"]
+
+    assert (await refused(workloads.sidecar(token, other))).status == 403
+
+
+async def test_a_pod_that_was_replaced_under_its_name_is_refused(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = apiserver.task_pod("run", 0)["Authorization"]
+    apiserver.objects["pods", "team", "run-0-1-pod"]["metadata"]["uid"] = "another"
+
+    assert (await refused(workloads.sidecar(token, FIRST))).status == 403
+
+
+async def test_labels_alone_make_no_sidecar(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    apiserver.task_pod("run", 0)
+    labels = {names.RUN: "run-uid", names.INDEX: "0", names.ATTEMPT: "1"}
+    apiserver.put(PODS, "impostor", metadata={"labels": labels})
+    token = apiserver.bound_token(names.TASK_SERVICE_ACCOUNT, "impostor")["Authorization"]
+
+    assert (await refused(workloads.sidecar(token, FIRST))).status == 403
+
+
+async def test_a_job_of_a_deleted_run_of_the_same_name_is_refused(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = apiserver.task_pod("run", 0)["Authorization"]
+    reference = owner(names.API_VERSION, "TestRun", "run") | {"uid": "of-the-former-run"}
+    apiserver.objects["jobs", "team", "run-0-1"]["metadata"]["ownerReferences"] = [reference]
+
+    assert (await refused(workloads.sidecar(token, FIRST))).status == 403
+
+
+async def test_an_agents_token_is_no_sidecars(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    apiserver.task_pod("run", 0)
+    token = apiserver.agent_pod("agent")["Authorization"]
+
+    assert (await refused(workloads.sidecar(token, FIRST))).status == 403
+
+
+async def test_an_agent_writes_the_logs_of_its_pool(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    apiserver.task_pod("run", 0, pool="gpu")
+    token = apiserver.agent_pod("agent", "gpu")["Authorization"]
+
+    assert (await workloads.agent(token, "team", "run-0-1", FIRST)).run == "run"
+
+
+async def test_an_agent_of_another_pool_is_refused(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    apiserver.task_pod("run", 0, pool="gpu")
+    token = apiserver.agent_pod("agent", "default")["Authorization"]
+
+    assert (await refused(workloads.agent(token, "team", "run-0-1", FIRST))).status == 403
+
+
+async def test_an_agent_whose_deployment_no_pool_owns_is_refused(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    apiserver.task_pod("run", 0)
+    token = apiserver.agent_pod("agent")["Authorization"]
+    apiserver.objects[DEPLOYMENTS.plural, "team", "default-agents"]["metadata"]["ownerReferences"] = []
+
+    assert (await refused(workloads.agent(token, "team", "run-0-1", FIRST))).status == 403
+
+
+async def test_the_end_of_a_log_arrives_though_its_job_is_gone(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    apiserver.task_pod("run", 0)
+    token = apiserver.agent_pod("agent")["Authorization"]
+    await workloads.agent(token, "team", "run-0-1", FIRST)
+    del apiserver.objects[JOBS.plural, "team", "run-0-1"]
+
+    assert (await workloads.agent(token, "team", "run-0-1", FIRST)).attempt == FIRST
+
+
+async def test_only_the_controller_is_the_controller(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    await workloads.controller(apiserver.controller()["Authorization"])
+
+    assert (await refused(workloads.controller(apiserver.task_pod("run", 0)["Authorization"]))).status == 403
