@@ -77,7 +77,7 @@ class Checks:
             # A home of its own: no plugin and no repository of this machine takes part.
             self._environment |= {"HELM_CONFIG_HOME": folder, "HELM_DATA_HOME": folder, "HELM_CACHE_HOME": folder}
             found = [self._run([helm, "lint", "--strict", "--quiet", CHART, "--kube-version", KUBERNETES])]
-            render = [helm, "template", "dawg", CHART, "--kube-version", KUBERNETES]
+            render: list[str | Path] = [helm, "template", "dawg", CHART, "--kube-version", KUBERNETES]
             found += [self._run([*render, *values]) for values in _RENDERINGS]
         return "\n".join(text for text in found if text) or None
 

@@ -28,13 +28,13 @@ _ADOPTABLE = {
 
 @dataclass(frozen=True)
 class RealCluster:
-    """kubectl in a namespace."""
+    """kubectl in a namespace; without one each object says itself where it belongs."""
 
     namespace: str
 
     def kubectl(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run kubectl; the caller looks at the exit code."""
-        command = ["kubectl", "--namespace", self.namespace, *words]
+        command = ["kubectl", *(["--namespace", self.namespace] if self.namespace else []), *words]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
 
     def done(self, *words: str, stdin: str | None = None) -> str:

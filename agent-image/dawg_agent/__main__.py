@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
+from dawg_agent import signs
 
-from dawg_agent.settings import SettingsError, read_agent_settings, read_sidecar_settings
+signs.listen()
+
+import argparse  # noqa: E402 - before anything that takes its time to load
+import os  # noqa: E402
+import sys  # noqa: E402
+
+from dawg_agent.settings import SettingsError, read_agent_settings, read_sidecar_settings  # noqa: E402
 
 
 def main() -> int:

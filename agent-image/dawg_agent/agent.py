@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from dawg_agent import signs
 from dawg_agent.desk import Desk
 from dawg_agent.health import serve_health
 from dawg_agent.kube import Kube
@@ -152,8 +152,7 @@ def _refused(message: str) -> TaskResult:
 
 async def _run(settings: AgentSettings) -> None:
     stopping = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stopping.set)
+    signs.set_on_stop(stopping)
     kube = Kube.in_cluster(settings.namespace)
     async with Door(settings.api_url, settings.api_token, settings.ca) as door:
         agent = Agent(settings, kube, door)

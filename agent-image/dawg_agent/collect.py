@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import re
-import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path
 
+from dawg_agent.handing import Sending, handed_name
 from dawg_agent.reports import ReportBook, ReportError, read_report
 from dawg_agent.volume import OutsideTheTree, Volume, open_inside
 from dawg_orchestrator.resources.protocol import SidecarOrder
@@ -22,7 +20,6 @@ MAX_REPORT_BYTES = 512 * 1024 * 1024
 MAX_REPORT_FILES = 2000
 MAX_FILES = 5000  # artifacts and coverage files of one attempt
 MAX_FILE_BYTES = 4 * 1024 * 1024 * 1024  # of all of them together
-MAX_HANDED_BYTES = 4 * 1024 * 1024 * 1024
 MAX_WALKED = 1_000_000  # directory entries that are looked at
 
 
@@ -34,17 +31,6 @@ class Found:
     path: Path
     root: Path
     size: int
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A file for the api; ``tarred``: a folder or file to be packed for later tasks."""
-
-    kind: str
-    name: str
-    path: Path
-    root: Path
-    tarred: bool = False
 
 
 @dataclass
@@ -182,12 +168,6 @@ def _read_outputs(names: list[str], volume: Volume) -> tuple[dict[str, str], lis
     return outputs, missing
 
 
-def handed_name(path: str) -> str:
-    """The name under which a path is handed on: the same for who sends and who fetches, however it is written."""
-    name = PurePosixPath(path).as_posix()
-    return "workspace" if name == "." else name
-
-
 def _inside(root: Path, path: str) -> Path | None:
     """Return the place of a relative path; None if it does not exist or leads out of the folder."""
     place = root / path
@@ -238,41 +218,3 @@ def _within_budget(files: list[tuple[str, Found]]) -> tuple[list[tuple[str, Foun
         return chosen, []
     over = f"{len(files) - len(chosen)} of {len(files)} artifacts were left out"
     return chosen, [f"{over}: at most {MAX_FILES} files and {MAX_FILE_BYTES >> 30} GiB are kept; narrow the patterns"]
-
-
-def pack(sending: Sending, scratch: Path) -> BinaryIO:
-    """Pack a path for later tasks into an anonymous file; names are relative to the working directory.
-
-    Links are packed as links and checked where they are unpacked; special files are left out.
-    Raise OutsideTheTree when it is too large.
-    """
-    packed = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        single = sending.path.is_file() or sending.path.is_symlink()
-        paths = [sending.path] if single else [sending.path, *sorted(sending.path.rglob("*"))]
-        for path in paths:
-            entry = archive.gettarinfo(path, arcname=str(path.relative_to(sending.root)))
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            if entry.isfile():
-                with open_inside(sending.root, path) as stream:
-                    entry.size = os.fstat(stream.fileno()).st_size
-                    archive.addfile(entry, stream)
-            elif entry.isdir() or entry.issym():
-                archive.addfile(entry)
-            elif entry.islnk():  # a second name of a file already packed
-                with open_inside(sending.root, path) as stream:
-                    entry.type, entry.linkname = tarfile.REGTYPE, ""
-                    entry.size = os.fstat(stream.fileno()).st_size
-                    archive.addfile(entry, stream)
-            if packed.tell() > MAX_HANDED_BYTES:
-                raise OutsideTheTree(f"{sending.name} is larger than {MAX_HANDED_BYTES >> 30} GiB")
-    packed.seek(0)
-    return packed
-
-
-def unpack(packed: BinaryIO, root: Path) -> None:
-    """Unpack what an earlier task handed on; members that would land outside the folder are refused."""
-    packed.seek(0)
-    with tarfile.open(fileobj=packed, mode="r:") as archive:
-        archive.extractall(root, filter="data")

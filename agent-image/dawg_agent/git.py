@@ -253,5 +253,5 @@ def readable(error: str, hidden: tuple[str, ...]) -> str:
     text = re.sub(r"(https?://)[^/@\s']+@", r"\1", error)
     for secret in hidden:
         text = text.replace(secret, "***")
-    lines = [re.sub(r"[\x00-\x1f\x7f]+", " ", line).strip() for line in text.splitlines()]
+    lines = [" ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", line).split()) for line in text.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line))[:MESSAGE_LIMIT]

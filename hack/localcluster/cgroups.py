@@ -52,8 +52,8 @@ def processes() -> set[int]:
     return found
 
 
-def delete() -> None:
-    """Kill what still runs in the cluster's cgroups, then remove them from the leaves up."""
+def kill() -> None:
+    """Kill what still runs in the cluster's cgroups, which are the pods, and wait until it is gone."""
     deadline = time.monotonic() + KILL_SECONDS
     while (left := processes()) and time.monotonic() < deadline:
         for pid in left:
@@ -62,6 +62,10 @@ def delete() -> None:
             except ProcessLookupError:
                 continue
         time.sleep(0.05)
+
+
+def delete() -> None:
+    """Remove the cgroups from the leaves up."""
     for group in existing():
         for folder, _, _ in os.walk(group, topdown=False):
             try:

@@ -42,7 +42,8 @@ def etcd(fsync: bool) -> Component:
         # A development cluster is started afresh after a crash of the machine, so nothing needs to survive one.
         *([] if fsync else ["--unsafe-no-fsync"]),
     )
-    return Component("etcd", command)
+    # It would wait for the apiserver's watches to end, which they never do.
+    return Component("etcd", command, stop_seconds=3.0)
 
 
 def apiserver() -> Component:

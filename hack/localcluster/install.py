@@ -48,18 +48,31 @@ def _upgrade_release(operator: BuiltImage, agent: BuiltImage, test: BuiltImage) 
         # On a cluster for development, somebody may have applied the resource definitions by hand.
         *("--take-ownership", "--wait", "--timeout", INSTALL_TIMEOUT),
     ]
-    with step("install the chart") as current:
+    with step("install the chart"):
         try:
-            commands.run_long(command, current, log="helm")
+            commands.run(command)
         except ClusterError as error:
             raise ClusterError(f"{error}\n{_state_of_release()}") from error
-        current.note = ""
 
 
 def _state_of_release() -> str:
     pods = kubectl.run("--namespace", NAMESPACE, "get", "pods", "--output", "wide")
     events = kubectl.run("--namespace", NAMESPACE, "get", "events", "--sort-by", ".lastTimestamp").splitlines()
-    return "\n".join([pods, *events[-10:]])
+    return "\n".join([pods, *events[-10:], *_logs_of_unready_pods()])
+
+
+def _logs_of_unready_pods() -> list[str]:
+    texts = []
+    for pod in kubectl.get("pods", "--namespace", NAMESPACE, "--selector", f"app.kubernetes.io/instance={RELEASE}")[
+        "items"
+    ]:
+        if not all(container["ready"] for container in pod["status"].get("containerStatuses", [])):
+            name = pod["metadata"]["name"]
+            log = kubectl.run(
+                "--namespace", NAMESPACE, "logs", name, "--all-containers", "--ignore-errors", "--tail", "15"
+            )
+            texts.append(f"The log of pod {name} ends with:\n{log}")
+    return texts
 
 
 def run_example() -> bool:

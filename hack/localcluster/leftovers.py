@@ -54,18 +54,24 @@ def claim() -> None:
 
 def clean() -> None:
     """End and remove everything of the cluster; what was built stays."""
-    stop_processes()
+    stop_recorded()
+    # Before the shims, which are the parents of the pods' processes and so must reap them.
+    cgroups.kill()
+    kill_strays()
     cgroups.delete()
     unmount()
     network.delete()
     remove_files()
 
 
-def stop_processes() -> None:
+def stop_recorded() -> None:
     recorded = processes.recorded_names()
     for name in [*STOP_ORDER, *recorded]:
         # Without patience: all that they could still save is deleted next.
         processes.stop(name, seconds=0.0)
+
+
+def kill_strays() -> None:
     for pid in stray_processes():
         try:
             os.kill(pid, signal.SIGKILL)

@@ -38,17 +38,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
+    if options.env or options.print_kubeconfig:
+        if not _is_running():
+            say("hack/up: No cluster is running. Start one with hack/up.")
+            return 1
+        print(_shell_lines() if options.env else paths.KUBECONFIG)
+        return 0
     try:
-        if options.env or options.print_kubeconfig:
-            _check_running()
-            print(_shell_lines() if options.env else paths.KUBECONFIG)
-            return 0
         with cluster_lock():
             return _up(options.cluster_only, options.fsync)
     except ClusterError as error:
-        say(f"hack/up: {error}")
-        for message in processes.dead_messages():
-            say(message)
+        say("\n".join([f"hack/up: {error}", *processes.dead_messages()]))
         return 1
     except KeyboardInterrupt:
         say("\nhack/up: interrupted. Run it again to go on from here, or hack/down to remove what was started.")
@@ -71,10 +71,10 @@ def _up(cluster_only: bool, fsync: bool) -> int:
     return 0 if passed else 1
 
 
-def _check_running() -> None:
+def _is_running() -> bool:
+    """kind keeps no records of ours: there, the kubeconfig says it."""
     stopped = paths.RECORDS.is_dir() and processes.record_of("kube-apiserver") is None
-    if stopped or not paths.KUBECONFIG.exists():
-        raise ClusterError("No cluster is running. Start one with hack/up.")
+    return paths.KUBECONFIG.exists() and not stopped
 
 
 def _shell_lines() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,14 +21,14 @@ def required(env: Mapping[str, str], name: str, remedy: str) -> str:
 
 
 def duration(env: Mapping[str, str], name: str, default: timedelta) -> timedelta:
-    """A duration such as 90s, 10m, 24h or 30d."""
+    """A duration such as 90s, 1h30m or 30d."""
     text = env.get(name, "").strip()
     if not text:
         return default
-    match = re.fullmatch(r"([0-9]+)([smhd])", text)
-    if not match:
-        raise ValueError(f"{name} is {text!r}, which is no duration: write it like 90s, 10m, 24h or 30d")
-    return timedelta(**{_UNIT[match[2]]: int(match[1])})
+    if not re.fullmatch(r"([0-9]+[smhd])+", text):
+        raise ValueError(f"{name} is {text!r}, which is no duration: write it like 90s, 1h30m or 30d")
+    parts = re.findall(r"([0-9]+)([smhd])", text)
+    return sum((timedelta(**{_UNIT[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
 def whole_number(env: Mapping[str, str], name: str, default: int) -> int:
@@ -54,7 +54,7 @@ class ApiSettings:
     namespaces: tuple[str, ...]
     controller_service_account: tuple[str, str]
     data_dir: Path
-    database_url: str
+    database_url: str = field(repr=False)  # may hold a password
     tls_dir: Path
     uploads_port: int = 8444
     people_port: int = 8080

@@ -41,8 +41,6 @@ priorityClassName: {{ . }}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: DAWG_NAMESPACES
   value: {{ include "dawg.namespaces" . | fromJsonArray | join "," | quote }}
-- name: DAWG_LOG_LEVEL
-  value: {{ .Values.logLevel }}
 - name: DAWG_TLS_DIR
   value: /etc/dawg/tls
 {{- end -}}

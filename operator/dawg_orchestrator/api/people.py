@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Header, Query
+from fastapi import FastAPI, Query
 from fastapi.responses import Response, StreamingResponse
 
 from dawg_orchestrator import __version__
@@ -18,21 +18,32 @@ from dawg_orchestrator.api.figures import summary
 from dawg_orchestrator.api.found import FoundRun, find_run, find_task
 from dawg_orchestrator.api.logstream import stream_log
 from dawg_orchestrator.api.metrics import Counted
+from dawg_orchestrator.api.parameters import (
+    Attempt,
+    AttemptNumber,
+    Index,
+    InNamespace,
+    Kind,
+    Namespace,
+    RunName,
+    TaskIndex,
+    TaskKey,
+    Token,
+    WithName,
+    WithUid,
+    WithVerdict,
+)
 from dawg_orchestrator.api.queue import queue_entries
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.uploads import primed
 from dawg_orchestrator.resources.model import format_micro_time, format_time, parse_time
-from dawg_orchestrator.store.artifacts import key_of
+from dawg_orchestrator.store.artifacts import check_path, key_of
 from dawg_orchestrator.store.disk import BlobKey
 from dawg_orchestrator.store.logs import LogKey
 from dawg_orchestrator.store.runs import HistoryQuery
 
 _RUN = "/v1/runs/{namespace}/{name}"
 _MAX_PAGE = 500
-
-Token = Annotated[str | None, Header(alias="Authorization")]
-Uid = Annotated[str | None, Query(max_length=64)]
-Namespace = Annotated[str | None, Query(max_length=63)]
 
 
 def people_app(services: Services) -> FastAPI:
@@ -68,10 +79,10 @@ def _add_lists(app: FastAPI, services: Services) -> None:
 
     @app.get("/v1/history")
     async def history(
-        namespace: Namespace = None,
+        namespace: InNamespace = None,
         limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 50,
-        name: Annotated[str | None, Query(max_length=253)] = None,
-        verdict: Annotated[str | None, Query(max_length=16)] = None,
+        name: WithName = None,
+        verdict: WithVerdict = None,
         before: Annotated[str | None, Query(max_length=128)] = None,
         authorization: Token = None,
     ) -> dict[str, Any]:
@@ -84,13 +95,13 @@ def _add_lists(app: FastAPI, services: Services) -> None:
         return {"runs": [_listed_run(row) for row in rows], "before": more}
 
     @app.get("/v1/queue")
-    async def queue(namespace: Namespace = None, authorization: Token = None) -> dict[str, Any]:
+    async def queue(namespace: InNamespace = None, authorization: Token = None) -> dict[str, Any]:
         namespaces = await _allowed(services, authorization, "list", namespace)
         seen = services.follower.seen
         return {"queue": queue_entries(seen.live.values(), seen.pools, namespaces, now())}
 
     @app.get("/v1/metrics")
-    async def metrics(namespace: Namespace = None, authorization: Token = None) -> dict[str, Any]:
+    async def metrics(namespace: InNamespace = None, authorization: Token = None) -> dict[str, Any]:
         namespaces = await _allowed(services, authorization, "list", namespace)
         seen = services.follower.seen
         return summary(await services.history.runs.figures(namespaces), seen.live.values(), seen.pools, namespaces)
@@ -98,7 +109,9 @@ def _add_lists(app: FastAPI, services: Services) -> None:
 
 def _add_run_routes(app: FastAPI, services: Services) -> None:
     @app.get(_RUN)
-    async def run(namespace: str, name: str, uid: Uid = None, authorization: Token = None) -> dict[str, Any]:
+    async def run(
+        namespace: Namespace, name: RunName, uid: WithUid = None, authorization: Token = None
+    ) -> dict[str, Any]:
         await _allowed(services, authorization, "get", namespace)
         found = await find_run(services, namespace, name, uid)
         metadata = found.document["metadata"]
@@ -110,9 +123,9 @@ def _add_run_routes(app: FastAPI, services: Services) -> None:
 
     @app.get(_RUN + "/report")
     async def report(
-        namespace: str, name: str, uid: Uid = None,
-        task: Annotated[str | None, Query(max_length=512)] = None,
-        index: Annotated[int | None, Query(ge=0)] = None, attempt: Annotated[int | None, Query(ge=1)] = None,
+        namespace: Namespace, name: RunName, uid: WithUid = None,
+        task: TaskKey = None,
+        index: TaskIndex = None, attempt: AttemptNumber = None,
         authorization: Token = None,
     ) -> Response:  # fmt: skip
         await _allowed(services, authorization, "get", namespace)
@@ -129,25 +142,28 @@ def _add_run_routes(app: FastAPI, services: Services) -> None:
 def _add_log_route(app: FastAPI, services: Services) -> None:
     @app.get(_RUN + "/log")
     async def log(
-        namespace: str, name: str, uid: Uid = None,
-        task: Annotated[str | None, Query(max_length=512)] = None,
-        index: Annotated[int | None, Query(ge=0)] = None, attempt: Annotated[int | None, Query(ge=1)] = None,
+        namespace: Namespace, name: RunName, uid: WithUid = None,
+        task: TaskKey = None,
+        index: TaskIndex = None, attempt: AttemptNumber = None,
         offset: Annotated[int, Query(ge=0)] = 0, follow: bool = False, authorization: Token = None,
     ) -> Response:  # fmt: skip
         await _allowed(services, authorization, "get", namespace)
         found = await find_run(services, namespace, name, uid)
         at = find_task(found.task_keys(), task, index)
-        number = attempt or await services.history.logs.newest_attempt(found.uid, at) or _attempt_on_status(found, at)
-        if number is None:
+        logs = services.history.logs
+        number = attempt or await logs.newest_attempt(found.uid, at) or _attempt_on_status(found, at)
+        begun = number is not None and await logs.begun(LogKey(found.uid, at, number))
+        if number is None or not (begun or follow):
             raise not_found(
-                f"task {at} of {namespace}/{name} has no log yet", "it has not started; see GET /v1/queue for why"
+                f"task {at} of {namespace}/{name} has no log yet",
+                "it has not started, or its agent has sent nothing yet; the task's reason on status says which",
             )
 
         async def ended() -> bool:
             return found.ended or bool(await services.history.runs.recorded([found.uid]))
 
         content = stream_log(
-            services.history.logs, LogKey(found.uid, at, number), offset,
+            logs, LogKey(found.uid, at, number), offset,
             follow=follow, run_ended=ended, closing=services.closing,
         )  # fmt: skip
         headers = {"x-dawg-index": str(at), "x-dawg-attempt": str(number), "x-accel-buffering": "no"}
@@ -156,7 +172,9 @@ def _add_log_route(app: FastAPI, services: Services) -> None:
 
 def _add_artifact_routes(app: FastAPI, services: Services) -> None:
     @app.get(_RUN + "/artifacts")
-    async def artifacts(namespace: str, name: str, uid: Uid = None, authorization: Token = None) -> dict[str, Any]:
+    async def artifacts(
+        namespace: Namespace, name: RunName, uid: WithUid = None, authorization: Token = None
+    ) -> dict[str, Any]:
         await _allowed(services, authorization, "get", namespace)
         found = await find_run(services, namespace, name, uid)
         rows = await services.history.artifacts.of_run(found.uid)
@@ -164,12 +182,12 @@ def _add_artifact_routes(app: FastAPI, services: Services) -> None:
 
     @app.get(_RUN + "/artifacts/{index}/{attempt}/{kind}/{path:path}")
     async def artifact(
-        namespace: str, name: str, index: int, attempt: int, kind: str, path: str,
-        uid: Uid = None, authorization: Token = None,
+        namespace: Namespace, name: RunName, index: Index, attempt: Attempt, kind: Kind, path: str,
+        uid: WithUid = None, authorization: Token = None,
     ) -> Response:  # fmt: skip
         await _allowed(services, authorization, "get", namespace)
         found = await find_run(services, namespace, name, uid)
-        row = await services.history.artifacts.find(BlobKey(found.uid, index, attempt, kind, path))
+        row = await services.history.artifacts.find(BlobKey(found.uid, index, attempt, kind, check_path(path)))
         if row is None or kind == "handed":
             raise not_found(f"{namespace}/{name} left no such file", "GET …/artifacts lists what it left")
         headers = {
@@ -192,7 +210,9 @@ def _attempt_on_status(found: FoundRun, index: int) -> int | None:
 def _cursor(text: str) -> tuple[datetime, str]:
     time, _, uid = text.partition(",")
     try:
-        return parse_time(time.replace(" ", "+")), uid
+        if uid.replace("-", "").isalnum():
+            return parse_time(time.replace(" ", "+")), uid
+        raise ValueError("a cursor ends in a uid")
     except ValueError:
         raise bad_request("before is no place in history", "send what the page before it gave as `before`") from None
 

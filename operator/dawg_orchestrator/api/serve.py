@@ -32,7 +32,7 @@ from dawg_orchestrator.api.uploads import uploads_app
 from dawg_orchestrator.api.workloads import Workloads
 from dawg_orchestrator.cluster.client import Cluster
 from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.errors import StoreError
+from dawg_orchestrator.errors import DawgError, StoreError
 from dawg_orchestrator.settings import ApiSettings
 from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.retention import RUNS_AT_ONCE
@@ -53,8 +53,12 @@ class Listener(uvicorn.Server):
 
 
 def main(settings: ApiSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    asyncio.run(_serve_until_signalled(settings))
+    """Serve until SIGTERM or SIGINT; SystemExit(1) says in the log why it cannot."""
+    try:
+        asyncio.run(_serve_until_signalled(settings))
+    except (DawgError, OSError) as error:
+        _log.error("api cannot serve", error=str(error))
+        raise SystemExit(1) from None
 
 
 async def _serve_until_signalled(settings: ApiSettings) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Path, Query, Request
+from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
 from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, bad_request, not_found
 from dawg_orchestrator.api.bodies import announced_size, read_body
 from dawg_orchestrator.api.metrics import Counted
+from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, RunUid, Token
 from dawg_orchestrator.api.services import Services, now
-from dawg_orchestrator.api.workloads import Attempt, TaskOf
+from dawg_orchestrator.api.workloads import Attempt as Task
+from dawg_orchestrator.api.workloads import TaskOf
 from dawg_orchestrator.resources.protocol import RecordedAnswer, RecordedQuestion
 from dawg_orchestrator.resources.results import FullReport
 from dawg_orchestrator.store.artifacts import check_path, key_of
@@ -26,12 +28,6 @@ from dawg_orchestrator.store.reports import MAX_REPORT_BYTES
 MAX_LOG_CHUNK = 4 * 2**20
 _MAX_QUESTION = 2**20
 _ATTEMPT = "/v1/uploads/{run_uid}/{index}/{attempt}"
-
-RunUid = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
-Index = Annotated[int, Path(ge=0, le=9999)]
-AttemptNumber = Annotated[int, Path(ge=1, le=9999)]
-Token = Annotated[str | None, Header(alias="Authorization")]
-Kind = Literal["artifact", "coverage", "junit", "handed"]
 
 
 def uploads_app(services: Services) -> FastAPI:
@@ -51,9 +47,9 @@ def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
 
     @app.put(_ATTEMPT + "/report")
     async def put_report(
-        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber, authorization: Token = None
+        request: Request, run_uid: RunUid, index: Index, attempt: Attempt, authorization: Token = None
     ) -> dict[str, str]:
-        task = await services.workloads.sidecar(authorization, Attempt(run_uid, index, attempt))
+        task = await services.workloads.sidecar(authorization, Task(run_uid, index, attempt))
         body = await read_body(request, MAX_REPORT_BYTES)
         report = await asyncio.to_thread(_read_report, body)
         await _begin(services, task)
@@ -64,11 +60,11 @@ def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
 
     @app.put(_ATTEMPT + "/files/{kind}/{path:path}")
     async def put_file(
-        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber, kind: Kind, path: str,
+        request: Request, run_uid: RunUid, index: Index, attempt: Attempt, kind: Kind, path: str,
         authorization: Token = None,
         x_dawg_sha256: Annotated[str | None, Header(pattern=r"^[0-9a-fA-F]{64}$")] = None,
     ) -> dict[str, Any]:  # fmt: skip
-        task = await services.workloads.sidecar(authorization, Attempt(run_uid, index, attempt))
+        task = await services.workloads.sidecar(authorization, Task(run_uid, index, attempt))
         check_path(path)
         announced_size(request, services.settings.max_file_bytes)
         await _begin(services, task)
@@ -92,20 +88,20 @@ def _add_log_routes(app: FastAPI, services: Services) -> None:
 
     @app.get(_ATTEMPT + "/log")
     async def get_log_state(
-        run_uid: RunUid, index: Index, attempt: AttemptNumber,
-        namespace: Annotated[str, Query()], job: Annotated[str, Query()], authorization: Token = None,
+        run_uid: RunUid, index: Index, attempt: Attempt,
+        namespace: OfNamespace, job: OfJob, authorization: Token = None,
     ) -> dict[str, Any]:  # fmt: skip
-        await services.workloads.agent(authorization, namespace, job, Attempt(run_uid, index, attempt))
+        await services.workloads.agent(authorization, namespace, job, Task(run_uid, index, attempt))
         state = await logs.state(LogKey(run_uid, index, attempt))
         return {"size": state.size, "complete": state.complete}
 
     @app.post(_ATTEMPT + "/log")
     async def append_log(
-        request: Request, run_uid: RunUid, index: Index, attempt: AttemptNumber,
-        offset: Annotated[int, Query(ge=0)], namespace: Annotated[str, Query()], job: Annotated[str, Query()],
+        request: Request, run_uid: RunUid, index: Index, attempt: Attempt,
+        offset: Annotated[int, Query(ge=0)], namespace: OfNamespace, job: OfJob,
         final: Annotated[bool, Query()] = False, authorization: Token = None,
     ) -> dict[str, int]:  # fmt: skip
-        task = await services.workloads.agent(authorization, namespace, job, Attempt(run_uid, index, attempt))
+        task = await services.workloads.agent(authorization, namespace, job, Task(run_uid, index, attempt))
         body = await read_body(request, MAX_LOG_CHUNK)
         await _begin(services, task)
         state = await logs.append(LogKey(run_uid, index, attempt), offset, body, final=final)

@@ -29,6 +29,7 @@ JsonObject = dict[str, Any]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 _PAGE = 500
+_SHOWN = 500  # characters of an answer that is no JSON
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NO_CLUSTER = "set KUBECONFIG or --kubeconfig to the cluster's kubeconfig"
 
@@ -100,7 +101,7 @@ class Cluster:
     def close(self) -> None:
         """End all connections."""
         self._client.rest_client.pool_manager.clear()
-        self._client.close()
+        self._client.close()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         return self
@@ -213,7 +214,8 @@ def _error(status: int, body: bytes | str, reason: str) -> ClusterError:
     try:
         message = str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
-        message = reason or f"the cluster answered with HTTP {status}"
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+        message = text.strip()[:_SHOWN] or reason or f"the cluster answered with HTTP {status}"
     if status == 401:
         message = f"{message}: the cluster does not accept the kubeconfig's credentials; sign in again"
     return _BY_STATUS.get(status, Unavailable)(message, status)

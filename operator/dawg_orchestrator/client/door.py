@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from dawg_orchestrator.client.connection import READ_SECONDS, Cluster, JsonObject, resource_path
+from dawg_orchestrator.client.connection import READ_SECONDS, Cluster, JsonObject, connect, resource_path
 from dawg_orchestrator.client.exits import DoorClosed
 from dawg_orchestrator.client.portforward import ForwardedConnection
 from dawg_orchestrator.client.target import Target
@@ -173,6 +174,17 @@ class Door:
         if status in (400, 422):
             return Invalid(message, status)
         return DoorClosed(f"the api answered: {message}")
+
+
+@contextmanager
+def opened(target: Target) -> Iterator[tuple[Cluster, Door]]:
+    """The cluster and its door; both are left as they were found."""
+    with connect(target) as cluster:
+        door = Door(cluster, release_namespaces(cluster, target))
+        try:
+            yield cluster, door
+        finally:
+            door.close()
 
 
 def _is_ready(pod: JsonObject) -> bool:

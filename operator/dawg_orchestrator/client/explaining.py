@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from dawg_orchestrator.client.connection import Cluster, JsonObject, connect, resource_path
-from dawg_orchestrator.client.door import Door, release_namespaces
+from dawg_orchestrator.client.connection import Cluster, JsonObject, resource_path
+from dawg_orchestrator.client.door import Door, opened, release_namespaces
 from dawg_orchestrator.client.exits import DoorClosed
 from dawg_orchestrator.client.printing import print_json, print_view
+from dawg_orchestrator.client.recorded import find_run
 from dawg_orchestrator.client.showing import entries_of
 from dawg_orchestrator.client.target import Target
-from dawg_orchestrator.client.testruns import Run, get_run
+from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.client.view_why import why_view
 from dawg_orchestrator.client.why import Facts, Release, explain
 from dawg_orchestrator.errors import ClusterError, NotFound
@@ -22,17 +23,17 @@ _CONTROLLERS = "app.kubernetes.io/name=dawg,app.kubernetes.io/component=controll
 
 def explain_run(target: Target, name: str) -> None:
     """Print the explanations of a run."""
-    with connect(target) as cluster:
-        facts = gather(cluster, get_run(cluster, cluster.namespace, name), release_namespaces(cluster, target))
-        explanations = explain(facts)
-        if target.wants_json:
-            fields = ("reason", "message", "remedy")
-            print_json([{field: str(getattr(one, field)) for field in fields} for one in explanations])
-        else:
-            print_view(why_view(explanations))
+    with opened(target) as (cluster, door):
+        run, _ = find_run(cluster, door, cluster.namespace, name)
+        explanations = explain(gather(cluster, door, run, release_namespaces(cluster, target)))
+    if target.wants_json:
+        fields = ("reason", "message", "remedy")
+        print_json([{field: str(getattr(one, field)) for field in fields} for one in explanations])
+    else:
+        print_view(why_view(explanations))
 
 
-def gather(cluster: Cluster, run: Run, candidates: Sequence[str]) -> Facts:
+def gather(cluster: Cluster, door: Door, run: Run, candidates: Sequence[str]) -> Facts:
     """Everything that may explain the run and that the person may read."""
     unread: list[str] = []
 
@@ -43,13 +44,16 @@ def gather(cluster: Cluster, run: Run, candidates: Sequence[str]) -> Facts:
             unread.append(f"{what} could not be read: {error}")
             return None
 
+    def queue() -> list[JsonObject]:
+        return entries_of(door.get("/v1/queue", {"namespace": run.namespace}))
+
     finished = run.status.verdict is not None
     waiting = not finished and run.seen
     namespace = run.namespace
     return Facts(
         run=run,
         pools=None if finished else read("pools", lambda: _pools(cluster, namespace)),
-        queue=read("the live queue", lambda: _queue(cluster, namespace, candidates)) if waiting else None,
+        queue=read("the live queue", queue) if waiting else None,
         events=read("events", lambda: _warnings(cluster, run)) or (),
         releases=None if run.seen else read("the controller", lambda: _releases(cluster, candidates)),
         unread=unread,
@@ -58,14 +62,6 @@ def gather(cluster: Cluster, run: Run, candidates: Sequence[str]) -> Facts:
 
 def _pools(cluster: Cluster, namespace: str) -> Mapping[str, JsonObject]:
     return {pool["metadata"]["name"]: pool for pool in cluster.items(resource_path("agentpools", namespace))}
-
-
-def _queue(cluster: Cluster, namespace: str, candidates: Sequence[str]) -> list[JsonObject]:
-    door = Door(cluster, candidates)
-    try:
-        return entries_of(door.get("/v1/queue", {"namespace": namespace}))
-    finally:
-        door.close()
 
 
 def _warnings(cluster: Cluster, run: Run) -> list[JsonObject]:

@@ -36,13 +36,14 @@ class ForwardedConnection(http.client.HTTPConnection):
         url, headers = self._cluster.signed_url(self._path, {"ports": str(self.port)})
         websocket.setdefaulttimeout(CONNECT_SECONDS)
         try:
-            opened = create_websocket(self._cluster.configuration, get_websocket_url(url), headers)
+            address = get_websocket_url(url)  # type: ignore[no-untyped-call]
+            opened = create_websocket(self._cluster.configuration, address, headers)  # type: ignore[no-untyped-call]
         except (websocket.WebSocketException, OSError) as error:
             reason = getattr(error, "resp_body", None) or str(error)
             text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason
             raise DoorClosed(f"no port-forward to pod {self._pod}: {' '.join(text.split())}") from error
         opened.settimeout(self._read_seconds)
-        self.sock = PodSocket(opened)  # type: ignore[assignment]
+        self.sock = PodSocket(opened)
 
 
 class PodSocket:

@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 
-from dawg_orchestrator.client.connection import connect
-from dawg_orchestrator.client.door import Door, release_namespaces
+from dawg_orchestrator.client.connection import Cluster
+from dawg_orchestrator.client.door import opened
 from dawg_orchestrator.client.exits import USAGE, CommandFailed
 from dawg_orchestrator.client.logs import LogOf, LogReader, attempts_of, task_at
+from dawg_orchestrator.client.recorded import find_run
 from dawg_orchestrator.client.screen import hint
 from dawg_orchestrator.client.target import Target
 from dawg_orchestrator.client.terminal import LogForTerminal, one_line
-from dawg_orchestrator.client.testruns import Run, get_run
+from dawg_orchestrator.client.testruns import Run
+from dawg_orchestrator.client.watching import Gone, Seen, watch_run
 from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources.testrun import TaskStatus
 
@@ -22,20 +24,28 @@ _NAMED_TASKS = 20
 
 def print_logs(target: Target, name: str, task: str | None, attempt: int | None, *, follow: bool) -> None:
     """Print the logs of a run's tasks, one after the other."""
-    with connect(target) as cluster:
-        run = get_run(cluster, cluster.namespace, name)
+    with opened(target) as (cluster, door):
+        run, _ = find_run(cluster, door, cluster.namespace, name)
+        if follow and not run.status.tasks:
+            run = _with_tasks(cluster, run)
         chosen = chosen_tasks(run, task)
-        door = Door(cluster, release_namespaces(cluster, target))
         reader = LogReader(cluster, door, hint)
         found = False
-        try:
-            for one in chosen:
-                for log in _attempts(reader, run, one, attempt, follow=follow):
-                    found = _print_one(target, reader, log, headed=len(chosen) > 1) or found
-        finally:
-            door.close()
-        if not found:
-            raise NotFound(f"TestRun {name!r} has no log yet; see: dawg why -n {run.namespace} {name}", 404)
+        for one in chosen:
+            for log in _attempts(reader, run, one, attempt, follow=follow):
+                found = _print_one(target, reader, log, headed=len(chosen) > 1) or found
+    if not found:
+        raise NotFound(f"TestRun {name!r} has no log yet; see: dawg why -n {run.namespace} {name}", 404)
+
+
+def _with_tasks(cluster: Cluster, run: Run) -> Run:
+    """The run once a controller has said which tasks it has; as it is when it ends without any."""
+    for news in watch_run(cluster, run.namespace, run.name, uid=run.uid):
+        if isinstance(news, Gone):
+            break
+        if isinstance(news, Seen) and (news.run.status.tasks or news.run.status.verdict is not None):
+            return news.run
+    return run
 
 
 def chosen_tasks(run: Run, wanted: str | None) -> list[TaskStatus]:

@@ -12,7 +12,7 @@ import typer
 
 from dawg_orchestrator.client.exits import INTERRUPTED, USAGE, CommandFailed
 from dawg_orchestrator.client.target import Target
-from dawg_orchestrator.errors import InvalidSpec, NotFound
+from dawg_orchestrator.errors import InvalidSpec
 
 if TYPE_CHECKING:
     from dawg_orchestrator.client.connection import Cluster
@@ -59,28 +59,21 @@ def run(
     )  # fmt: skip
     manifest = _from_file(file, flags) if file is not None else inline.manifest_of(flags, os.environ)
 
-    from dawg_orchestrator.client.connection import connect
-    from dawg_orchestrator.client.testruns import create_run
-
-    with connect(target) as cluster:
-        started = create_run(cluster, inline.in_namespace(manifest, target.namespace, cluster.namespace))
-        if wait:
-            _follow(target, cluster, started, limit)
-        _say(target, started, f"testrun.dawg.dev/{started.name} created")
+    _start(target, manifest, limit, wait=wait)
 
 
 def wait(target: Target, name: Name, timeout: Timeout = None) -> None:
     """Follow a TestRun to its verdict, which is the exit code."""
     limit = _duration("--timeout", timeout)
 
-    from dawg_orchestrator.client.connection import connect
-    from dawg_orchestrator.client.testruns import get_run
+    from dawg_orchestrator.client.door import opened
+    from dawg_orchestrator.client.recorded import find_run
+    from dawg_orchestrator.client.screen import hint
 
-    with connect(target) as cluster:
-        try:
-            found = get_run(cluster, cluster.namespace, name)
-        except NotFound as error:
-            raise typer.Exit(_recorded_verdict(target, cluster, name, error)) from error
+    with opened(target) as (cluster, door):
+        found, exists = find_run(cluster, door, cluster.namespace, name)
+        if not exists:
+            hint(f"TestRun {found.namespace}/{name} is deleted; this is what history has of it")
         _follow(target, cluster, found, limit)
 
 
@@ -95,6 +88,18 @@ def cancel(target: Target, name: Name) -> None:
             _say(target, found, f"testrun.dawg.dev/{name} has already ended {found.status.verdict}")
             return
         _say(target, cancel_run(cluster, cluster.namespace, name), f"testrun.dawg.dev/{name} is being cancelled")
+
+
+def _start(target: Target, manifest: dict[str, Any], limit: timedelta | None, *, wait: bool) -> None:
+    from dawg_orchestrator.client.connection import connect
+    from dawg_orchestrator.client.inline import in_namespace
+    from dawg_orchestrator.client.testruns import create_run
+
+    with connect(target) as cluster:
+        started = create_run(cluster, in_namespace(manifest, target.namespace, cluster.namespace))
+        if wait:
+            _follow(target, cluster, started, limit)
+        _say(target, started, f"testrun.dawg.dev/{started.name} created")
 
 
 def _follow(target: Target, cluster: Cluster, found: Run, limit: timedelta | None) -> None:
@@ -116,30 +121,6 @@ def _follow(target: Target, cluster: Cluster, found: Run, limit: timedelta | Non
     if target.wants_json and last is not None:
         print_json(last.raw)
     raise typer.Exit(code)
-
-
-def _recorded_verdict(target: Target, cluster: Cluster, name: str, missing: NotFound) -> int:
-    """The exit code of a run that ended and was deleted, from history; NotFound if history does not know it either."""
-    from dawg_orchestrator.client.door import Door, release_namespaces, run_path
-    from dawg_orchestrator.client.exits import DoorClosed, exit_code_of
-    from dawg_orchestrator.client.printing import print_json, print_line
-    from dawg_orchestrator.errors import ClusterError
-
-    door = Door(cluster, release_namespaces(cluster, target))
-    try:
-        recorded = door.get(run_path(cluster.namespace, name))
-    except (DoorClosed, ClusterError):
-        raise missing from None
-    finally:
-        door.close()
-    verdict = (recorded.get("status") or {}).get("verdict")
-    if not verdict:
-        raise missing
-    if target.wants_json:
-        print_json(recorded)
-    else:
-        print_line(f"{name} {verdict} (from history; the TestRun is deleted)")
-    return exit_code_of(verdict)
 
 
 def _from_file(file: str, flags: Any) -> dict[str, Any]:

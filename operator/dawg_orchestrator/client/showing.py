@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dawg_orchestrator import __version__
 from dawg_orchestrator.client.exits import GAVE_UP, NOTHING_RAN, USAGE, CommandFailed, DoorClosed
 from dawg_orchestrator.client.target import Target
-from dawg_orchestrator.errors import ClusterError, DawgError, NotFound
-
-if TYPE_CHECKING:
-    from dawg_orchestrator.client.connection import Cluster
-    from dawg_orchestrator.client.door import Door
+from dawg_orchestrator.errors import ClusterError, DawgError
 
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces that the release watches.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")]
 
 
 def status(
@@ -28,20 +22,18 @@ def status(
     limit: Limit = 20,
 ) -> None:
     """Show pools and runs, or one run whole: verdict, why, tasks, failures."""
-    from dawg_orchestrator.client.connection import connect
-
-    with connect(target) as cluster:
-        if name is None:
-            _show_overview(target, cluster, limit)
-        else:
-            _show_run(target, cluster, name)
+    if name is None:
+        _show_overview(target, limit)
+    else:
+        _show_run(target, name)
 
 
 def queue(target: Target, *, all_namespaces: AllNamespaces = False) -> None:
     """Show the tasks that wait, in the order in which they will start, and why they wait."""
+    from dawg_orchestrator.client.door import opened
     from dawg_orchestrator.client.view_lists import queue_view
 
-    with _door(target) as (cluster, door):
+    with opened(target) as (cluster, door):
         query = {} if all_namespaces else {"namespace": cluster.namespace}
         answer = door.get("/v1/queue", query)
     _show(target, answer, lambda: queue_view(entries_of(answer)))
@@ -75,9 +67,10 @@ def history(
     all_namespaces: AllNamespaces = False,
 ) -> None:
     """Show finished runs, newest first, also those whose TestRun is deleted."""
+    from dawg_orchestrator.client.door import opened
     from dawg_orchestrator.client.view_lists import history_view
 
-    with _door(target) as (cluster, door):
+    with opened(target) as (cluster, door):
         query = {"limit": str(limit)} | ({} if all_namespaces else {"namespace": cluster.namespace})
         query |= {key: value for key, value in (("name", name), ("verdict", verdict)) if value is not None}
         answer = door.get("/v1/history", query)
@@ -86,9 +79,10 @@ def history(
 
 def metrics(target: Target, *, all_namespaces: AllNamespaces = False) -> None:
     """Show total tasks, success rate, average duration, active agents, queued tasks and agent utilization."""
+    from dawg_orchestrator.client.door import opened
     from dawg_orchestrator.client.view_lists import metrics_view
 
-    with _door(target) as (cluster, door):
+    with opened(target) as (cluster, door):
         answer = door.get("/v1/metrics", {} if all_namespaces else {"namespace": cluster.namespace})
     _show(target, answer, lambda: metrics_view(answer))
 
@@ -102,8 +96,10 @@ def version(
     answer: dict[str, Any] = {"client": __version__}
     problem: DawgError | None = None
     if not client:
+        from dawg_orchestrator.client.door import opened
+
         try:
-            with _door(target) as (_, door):
+            with opened(target) as (_, door):
                 answer["server"] = door.get("/v1/version").get("version")
         except (DoorClosed, ClusterError) as error:
             answer["server"], problem = None, error
@@ -125,60 +121,36 @@ def entries_of(answer: Any) -> list[dict[str, Any]]:
     return next((value for value in answer.values() if isinstance(value, list)), []) if isinstance(answer, dict) else []
 
 
-def _show_overview(target: Target, cluster: Cluster, limit: int) -> None:
+def _show_overview(target: Target, limit: int) -> None:
     from rich.console import Group
 
-    from dawg_orchestrator.client.connection import resource_path
+    from dawg_orchestrator.client.connection import connect, resource_path
     from dawg_orchestrator.client.testruns import list_runs
     from dawg_orchestrator.client.view_lists import pools_view, runs_view
 
-    runs = list_runs(cluster, cluster.namespace)
-    pools = cluster.items(resource_path("agentpools", cluster.namespace))
-    shown = runs[:limit]
-    answer = {"pools": pools, "runs": [run.raw for run in shown]}
+    with connect(target) as cluster:
+        runs = list_runs(cluster, cluster.namespace)
+        pools = cluster.items(resource_path("agentpools", cluster.namespace))
+    shown, left_out = runs[:limit], max(0, len(runs) - limit)
     _show(
         target,
-        answer,
+        {"pools": pools, "runs": [run.raw for run in shown]},
         lambda: Group(
             pools_view(pools, cluster.namespace),
             "",
-            runs_view(shown, cluster.namespace, datetime.now(UTC), left_out=len(runs) - len(shown)),
+            runs_view(shown, cluster.namespace, datetime.now(UTC), left_out=left_out),
         ),
     )
 
 
-def _show_run(target: Target, cluster: Cluster, name: str) -> None:
-    """The live object; when it is deleted, what history has of it."""
-    from dawg_orchestrator.client.door import Door, release_namespaces, run_path
-    from dawg_orchestrator.client.testruns import Run, get_run
+def _show_run(target: Target, name: str) -> None:
+    from dawg_orchestrator.client.door import opened
+    from dawg_orchestrator.client.recorded import find_run
     from dawg_orchestrator.client.view_run import run_view
 
-    try:
-        run = get_run(cluster, cluster.namespace, name)
-    except NotFound as missing:
-        door = Door(cluster, release_namespaces(cluster, target))
-        try:
-            recorded = door.get(run_path(cluster.namespace, name))
-        except (DoorClosed, ClusterError):
-            raise missing from None
-        finally:
-            door.close()
-        metadata = {"uid": recorded.get("uid"), "creationTimestamp": recorded.get("created")}
-        run = Run.of({"metadata": {"name": name, "namespace": cluster.namespace, **metadata}, **recorded})
+    with opened(target) as (cluster, door):
+        run, _ = find_run(cluster, door, cluster.namespace, name)
     _show(target, run.raw, lambda: run_view(run, datetime.now(UTC)))
-
-
-@contextmanager
-def _door(target: Target) -> Iterator[tuple[Cluster, Door]]:
-    from dawg_orchestrator.client.connection import connect
-    from dawg_orchestrator.client.door import Door, release_namespaces
-
-    with connect(target) as cluster:
-        door = Door(cluster, release_namespaces(cluster, target))
-        try:
-            yield cluster, door
-        finally:
-            door.close()
 
 
 def _show(target: Target, answer: Any, view: Any) -> None:

@@ -44,8 +44,7 @@ def live_view(run: Run, now: datetime, height: int, problem: str | None) -> Rend
     done, total = progress(run)
     parts: list[RenderableType] = [header(run, now)]
     if total:
-        bar = ProgressBar(total=total, completed=done, width=_BAR_WIDTH)
-        parts.append(Group(Text(f"{done}/{total} tasks"), bar))
+        parts.append(_bar(done, total))
     if run.status.tasks:
         parts.append(tasks_table(run, now, max(3, height - 12)))
     if problem:
@@ -93,7 +92,9 @@ def changes(before: Run | None, after: Run) -> Iterator[str]:
     """A line for each thing that is new since the last look, for logs and pipes."""
     reason, message = why_of(after)
     finished = after.status.verdict is not None
-    if not finished and (before is None or (state_of(before), why_of(before)[0]) != (state_of(after), reason)):
+    if before is None and not after.seen:
+        yield f"{one_line(after.name)} waits for a controller to take it"
+    elif not finished and (before is None or (state_of(before), why_of(before)[0]) != (state_of(after), reason)):
         yield _sentence(f"{after.name} {state_of(after)}", reason if reason != state_of(after) else "", message)
     known = {task.index: task for task in before.status.tasks} if before is not None else {}
     for task in sorted(after.status.tasks, key=lambda task: task.index):
@@ -117,6 +118,12 @@ def ending(run: Run) -> Iterator[str]:
     for failure in run.status.top_failures:
         first = one_line(failure.message.splitlines()[0]) if failure.message else ""
         yield f"  FAILED {one_line(failure.task)}: {one_line(failure.test)}" + (f": {first}" if first else "")
+
+
+def _bar(done: int, total: int) -> Table:
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=total, completed=done, width=_BAR_WIDTH), f"{done}/{total} tasks")
+    return bar
 
 
 def _failures(run: Run) -> Iterator[RenderableType]:

@@ -17,6 +17,7 @@ from dawg_orchestrator.resources.verdict import GREEN
 _GREEN = {verdict.value for verdict in GREEN}
 _NAMED_TASKS = 3  # of those that share a reason
 _MAX_EVENTS = 5
+_SAID_OTHERWISE = ("BackoffLimitExceeded",)  # of a Job whose one attempt failed: the task says so, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,18 @@ def explain(facts: Facts) -> list[Explanation]:
     else:
         found = [*_whole_run(run), *_pools(facts), *_tasks(run, _is_unfinished), *_ahead(facts)]
     found += _events(facts)
-    found = list(_each_once(found)) or [_under_way(run)]
+    found = list(_each_once(_with_known_pools(found, facts))) or [_under_way(run)]
     return found + [Explanation("NotRead", problem, "") for problem in facts.unread]
 
 
 def _ended(run: Run) -> Iterator[Explanation]:
     reason, message = why_of(run)
     verdict = str(run.status.verdict)
-    yield _explained(run, reason or verdict, f"the run ended {verdict}" + (f": {message}" if message else ""))
-    yield from _tasks(run, lambda task: task.verdict is not None and task.verdict not in _GREEN)
+    whole = _explained(run, reason or verdict, f"the run ended {verdict}" + (f": {message}" if message else ""))
+    yield whole
+    for one in _tasks(run, lambda task: task.verdict is not None and task.verdict not in _GREEN):
+        if one.message not in whole.message:
+            yield one
     merge = run.condition("MergeAllowed")
     if run.status.merge_blocked and merge is not None:
         yield Explanation(merge.reason, f"the merge is blocked: {merge.message or 'a task that decides did not pass'}")
@@ -174,7 +178,8 @@ def _events(facts: Facts) -> Iterator[Explanation]:
     """The cluster's own warnings, newest first."""
     if facts.run.status.verdict in _GREEN:
         return
-    for event in facts.events[:_MAX_EVENTS]:
+    telling = [event for event in facts.events if event.get("reason") not in _SAID_OTHERWISE]
+    for event in telling[:_MAX_EVENTS]:
         involved = event.get("involvedObject") or event.get("regarding") or {}
         count = event.get("count") or 1
         times = f" ({count} times)" if count > 1 else ""
@@ -199,10 +204,18 @@ def _sentence(reason: str) -> str:
     return next((known.sentence for known in Reason if known.value == reason), "")
 
 
-def _each_once(explanations: Iterable[Explanation]) -> Iterator[Explanation]:
-    """The first explanation of each reason and message."""
-    seen: set[tuple[str, str]] = set()
+def _with_known_pools(explanations: Sequence[Explanation], facts: Facts) -> Iterator[Explanation]:
+    """Of several words about a missing pool the one that names the pools there are."""
+    names_pools = any(one.reason == Reason.POOL_NOT_FOUND and one.remedy for one in explanations)
     for one in explanations:
-        if (one.reason, one.message) not in seen:
-            seen.add((one.reason, one.message))
+        if not names_pools or one.reason != Reason.POOL_NOT_FOUND or one.remedy:
+            yield one
+
+
+def _each_once(explanations: Iterable[Explanation]) -> Iterator[Explanation]:
+    """Each explanation that says more than an earlier one of the same reason."""
+    told: list[Explanation] = []
+    for one in explanations:
+        if not any(one.reason == other.reason and other.message in one.message for other in told):
+            told.append(one)
             yield one

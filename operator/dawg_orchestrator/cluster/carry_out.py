@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from dawg_orchestrator.cluster import manifests
+from dawg_orchestrator.cluster.agents import deployment_manifest
 from dawg_orchestrator.cluster.client import (
     AGENTPOOLS,
     DEPLOYMENTS,
@@ -19,7 +19,9 @@ from dawg_orchestrator.cluster.client import (
     JsonObject,
     Resource,
 )
-from dawg_orchestrator.cluster.manifests import JobRequest, Surroundings
+from dawg_orchestrator.cluster.jobs import job_manifest
+from dawg_orchestrator.cluster.pods import Surroundings
+from dawg_orchestrator.cluster.request import JobRequest
 from dawg_orchestrator.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound
 from dawg_orchestrator.planning.plan import (
     CreateDeployment,
@@ -43,7 +45,7 @@ class Refused(ClusterError):
 async def create_job(cluster: Cluster, request: JobRequest, around: Surroundings) -> JsonObject:
     """The Job of an attempt, created or found; Refused when it can never be."""
     await _check_secrets(cluster, request)
-    body = manifests.job_manifest(request, around)
+    body = job_manifest(request, around)
     try:
         return await cluster.create(JOBS, request.namespace, body)
     except Conflict:
@@ -55,8 +57,8 @@ async def create_job(cluster: Cluster, request: JobRequest, around: Surroundings
 
 
 async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | None) -> None:
-    """Delete a Job with its pod."""
-    await cluster.delete(JOBS, namespace, name, uid=uid)
+    """Delete a Job in the foreground: it stands until its pod is gone, so that its absence is proof of the end."""
+    await cluster.delete(JOBS, namespace, name, uid=uid, propagation="Foreground")
 
 
 async def write_run_status(cluster: Cluster, namespace: str, name: str, version: int, patch: JsonObject) -> JsonObject:
@@ -82,7 +84,7 @@ async def change_agents(
     """Carry out one step of a pool's scaling; ``pool`` is (name, uid). Returns the Deployment it changed."""
     match action:
         case CreateDeployment(name, template_hash, replicas):
-            body = manifests.deployment_manifest(namespace, *pool, name, template_hash, template, replicas)
+            body = deployment_manifest(namespace, *pool, name, template_hash, template, replicas)
             try:
                 return await cluster.create(DEPLOYMENTS, namespace, body)
             except Conflict:
@@ -136,9 +138,9 @@ async def _own_job(cluster: Cluster, request: JobRequest, body: JsonObject) -> J
     expected = body["metadata"]["annotations"][names.SPEC_HASH]
     same = (metadata.get("annotations") or {}).get(names.SPEC_HASH) == expected
     if request.run_uid in owners and same:
+        if "deletionTimestamp" in metadata:
+            raise Conflict(f"Job {request.name} is being deleted; it must be gone first", 409)
         return found
-    if request.run_uid in owners and metadata.get("labels", {}).get(names.ATTEMPT) == str(request.attempt):
-        return found  # ours, created by an earlier release or before the commit was known
     raise Refused(Reason.NAME_CONFLICT, f"a Job named {request.name} exists and is not this run's; delete or rename it")
 
 
@@ -173,6 +175,9 @@ def git_host(url: str) -> str:
     """The host (with a port that is named) that a git URL leads to: https://, ssh:// or user@host:path."""
     if "://" not in url:
         return url.split("@", 1)[-1].split(":", 1)[0].lower()
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    return f"{host}:{parts.port}" if parts.port is not None else host
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError as error:
+        raise Refused(Reason.INVALID_SPEC, f"spec.source.git.url: {url!r} names no host: {error}") from error
+    return f"{host}:{port}" if port is not None else host

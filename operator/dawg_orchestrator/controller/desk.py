@@ -12,36 +12,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from dawg_orchestrator.controller import hearing, records
+from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
+from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning import progress
-from dawg_orchestrator.planning.agentpool import AgentFact, Assignment, DeploymentFact, PoolFacts, waiting_reason
+from dawg_orchestrator.planning.agentpool import Assignment, DeploymentFact, PoolFacts, waiting_reason
 from dawg_orchestrator.planning.agentpool import plan_dispatch as plan_assignments
 from dawg_orchestrator.planning.agentpool import plan_pool as plan_pool_facts
-from dawg_orchestrator.planning.lease import Agent, Lease, LeaseTable, is_current
+from dawg_orchestrator.planning.facts import GroupRun, JobFact, PoolFact, RunFacts
+from dawg_orchestrator.planning.lease import SILENCE, Lease, LeaseTable
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.plan import PoolPlan, RunPlan
-from dawg_orchestrator.planning.testrun import GroupRun, JobFact, PoolFact, RunFacts, plan_testrun
+from dawg_orchestrator.planning.restore import with_job
+from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.planning.verdict import judge
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.protocol import (
-    Acceptance,
-    AttemptRef,
-    Drained,
-    Finished,
-    FromAgent,
-    FromController,
-    Hello,
-    LeaseId,
-    Progress,
-    Report,
-    Welcome,
-)
+from dawg_orchestrator.resources.protocol import AttemptRef, Finished, FromAgent, FromController, Hello
+from dawg_orchestrator.resources.reasons import Reason
+
+__all__ = ["MARKED_REMOVABLE", "Desk", "Peer", "PoolKey"]
 
 JsonObject = dict[str, Any]
-PoolKey = tuple[str, str]  # namespace, name
 _REMEMBER_OVER = 20_000  # runs; a watch event is never later than that many others
-MARKED_REMOVABLE = "-100"  # pod-deletion-cost of a drained agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +50,39 @@ class Peer:
     pool: str
 
 
-@dataclass(slots=True)
-class AgentPod:
-    """An agent's pod."""
-
-    pod: str
-    uid: str
-    namespace: str
-    pool: str
-    template_hash: str
-    created: str
-    ready: bool
-    failed: bool
-    removable: bool
-
-
 class Desk:
     """Everything the leader knows; ``wake`` is called with keys that should be looked at."""
 
     def __init__(self, term: int, wake: Callable[[Key, datetime | None], None], serving_since: datetime) -> None:
         self.term = term
-        self.table = LeaseTable(term)
         self.serving_since = serving_since
         self.runs: dict[str, Run] = {}  # by uid
         self.pools: dict[PoolKey, Pool] = {}
-        self.deployments: dict[PoolKey, dict[str, DeploymentFact]] = defaultdict(dict)
-        self.agent_pods: dict[str, AgentPod] = {}
+        self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
+        self.backlog = Backlog()
         self._uid_by_name: dict[PoolKey, str] = {}
         self._jobs: dict[str, dict[int, JobFact]] = defaultdict(dict)  # of all runs, known before or after their run
+        self._older_jobs: dict[str, dict[str, JobFact]] = defaultdict(dict)
         self._groups: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self._ready: dict[PoolKey, dict[str, tuple[QueuedTask, ...]]] = defaultdict(dict)
-        self._running: dict[PoolKey, dict[str, int]] = defaultdict(dict)
+        self._claimed: dict[tuple[str, str], set[str]] = defaultdict(set)  # agent's (namespace, pod) → runs' uids
+        self._missing_since: dict[PoolKey, datetime] = {}
         self._over: dict[str, None] = {}  # uids of runs that are finished or gone: a late event brings none back
         self._wake = wake
+
+    @property
+    def table(self) -> LeaseTable:
+        """Who holds what."""
+        return self.roster.table
+
+    @property
+    def agent_pods(self) -> Mapping[str, AgentPod]:
+        """The agents' pods by uid."""
+        return self.roster.pods
+
+    @property
+    def deployments(self) -> Mapping[PoolKey, dict[str, DeploymentFact]]:
+        """The Deployments of each pool's agents by name."""
+        return self.roster.deployments
 
     # What the cluster says
 
@@ -101,18 +97,29 @@ class Desk:
             if run is not None and version_of(obj) >= run.version:
                 self.drop_run(uid)
             return
-        former = self._uid_by_name.get(key)
-        if former is not None and former != uid:
-            self.drop_run(former)  # deleted and created again under the same name
+        former = self.run_named(*key)
+        if former is not None and former.uid != uid:
+            if version_of(obj) < former.version:
+                return  # a late word of a run that was deleted before this one was created
+            self.drop_run(former.uid)
         if run is None:
-            run = parse_run(obj, self._jobs[uid])
-            self.runs[uid] = run
-            self._uid_by_name[key] = uid
-            if run.group is not None:
-                self._groups[run.group].add(uid)
+            run = self._take_in(obj)
         elif version_of(obj) > run.version:
             refresh_run(run, obj)
         self.wake_run(run)
+
+    def _take_in(self, obj: JsonObject) -> Run:
+        uid = obj["metadata"]["uid"]
+        run = parse_run(obj, self._jobs[uid], self._older_jobs[uid])
+        self.runs[uid] = run
+        self._uid_by_name[run.namespace, run.name] = uid
+        if run.group is not None:
+            self._groups[run.group].add(uid)
+            self._wake_group(run)
+        for state in run.states:
+            if state.running and state.agent:
+                self._claimed[run.namespace, state.agent].add(uid)
+        return run
 
     def drop_run(self, uid: str) -> None:
         """The run has its verdict on status, or is gone from the cluster; its leases end, it never comes back."""
@@ -121,6 +128,7 @@ class Desk:
             del self._over[next(iter(self._over))]
         run = self.runs.pop(uid, None)
         self._jobs.pop(uid, None)
+        self._older_jobs.pop(uid, None)
         if run is None:
             return
         if self._uid_by_name.get((run.namespace, run.name)) == uid:
@@ -140,50 +148,78 @@ class Desk:
     def see_job(self, obj: JsonObject) -> None:
         """A Job of a task as listed, watched or just created."""
         parsed = parse_job(obj)
-        if parsed is None:
+        if parsed is None or parsed[0] in self._over:
             return
         run_uid, job = parsed
-        known = self._jobs[run_uid].get(job.index)
-        if known is not None and known.attempt > job.attempt:
+        newest, older = self._jobs[run_uid], self._older_jobs[run_uid]
+        known = newest.get(job.index)
+        if known == job or older.get(job.uid) == job:
             return
-        self._jobs[run_uid][job.index] = job
+        if known is not None and known.attempt > job.attempt:
+            older[job.uid] = job
+        else:
+            if known is not None and known.attempt < job.attempt:
+                older[known.uid] = known
+            newest[job.index] = job
         run = self.runs.get(run_uid)
-        if run is not None and (known is None or known != job):
+        if run is not None:
+            self._take_up(run, job)
             self.wake_run(run)
+
+    def _take_up(self, run: Run, job: JobFact) -> None:
+        """A Job whose creation was given up, but did happen: its attempt is under way after all."""
+        if job.deleting or job.index >= len(run.states):
+            return
+        state = run.states[job.index]
+        if not state.done and not state.running and job.attempt == state.attempt + 1:
+            self.set_state(run, job.index, with_job(state, (job.attempt, job.name)))
 
     def drop_job(self, obj: JsonObject) -> None:
         """A Job is gone."""
         parsed = parse_job(obj)
-        if parsed is None:
-            return
-        run_uid, job = parsed
-        known = self._jobs.get(run_uid, {}).get(job.index)
-        if known is not None and known.uid == job.uid:
-            del self._jobs[run_uid][job.index]
-        run = self.runs.get(run_uid)
-        if run is not None:
-            self.wake_run(run)
+        if parsed is not None:
+            self._forget_job(parsed[0], parsed[1].uid)
 
     def drop_job_of(self, job_uid: str) -> None:
         """A Job of this uid is gone, as a list has shown."""
-        for run in self.runs.values():
-            for index, job in list(run.jobs.items()):
-                if job.uid == job_uid:
-                    del run.jobs[index]
-                    self.wake_run(run)
+        for run_uid in list(self._jobs):
+            self._forget_job(run_uid, job_uid)
+
+    def _forget_job(self, run_uid: str, job_uid: str) -> None:
+        newest, older = self._jobs.get(run_uid, {}), self._older_jobs.get(run_uid, {})
+        index = next((index for index, job in newest.items() if job.uid == job_uid), None)
+        if index is None and job_uid not in older:
+            return
+        older.pop(job_uid, None)
+        if index is not None:
+            del newest[index]
+        run = self.runs.get(run_uid)
+        if run is not None:
+            self.wake_run(run)
+        elif not newest and not older:
+            self._jobs.pop(run_uid, None)
+            self._older_jobs.pop(run_uid, None)
 
     def see_pool(self, obj: JsonObject) -> None:
-        """An AgentPool as listed or watched."""
-        parsed = parse_pool(obj)
+        """An AgentPool as listed or watched; one whose spec cannot be read counts as missing."""
+        try:
+            parsed = parse_pool(obj)
+        except ValidationError:
+            self.drop_pool(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            return
         key = (parsed.namespace, parsed.name)
         known = self.pools.get(key)
         if known is not None and known.uid == parsed.uid:
             if version_of(obj) <= known.version:
                 return
+            respecified = known.spec != parsed.spec
             known.version, known.generation = parsed.version, parsed.generation
             known.spec, known.status = parsed.spec, parsed.status
         else:
+            respecified = True
             self.pools[key] = parsed
+            self._missing_since.pop(key, None)
+        if respecified:
             self._wake_waiting(key)
         self.wake_pool(key)
 
@@ -194,124 +230,78 @@ class Desk:
 
     def see_deployment(self, obj: JsonObject) -> None:
         """A Deployment of agents."""
-        metadata, labels = obj["metadata"], obj["metadata"].get("labels") or {}
-        key = (metadata["namespace"], labels.get(names.POOL, ""))
-        self.deployments[key][metadata["name"]] = DeploymentFact(
-            metadata["name"],
-            labels.get(names.TEMPLATE, ""),
-            obj["spec"].get("replicas", 1),
-            metadata["creationTimestamp"],
-        )
-        self.wake_pool(key)
+        self.roster.see_deployment(obj)
 
     def drop_deployment(self, obj: JsonObject) -> None:
         """A Deployment of agents is gone."""
-        metadata, labels = obj["metadata"], obj["metadata"].get("labels") or {}
-        key = (metadata["namespace"], labels.get(names.POOL, ""))
-        self.deployments[key].pop(metadata["name"], None)
-        self.wake_pool(key)
+        self.roster.drop_deployment(obj)
 
     def see_pod(self, obj: JsonObject) -> None:
-        """An agent's pod; one that is being deleted or is over counts no more, one that is over loses its leases."""
-        metadata, status = obj["metadata"], obj.get("status") or {}
-        labels = metadata.get("labels") or {}
-        failed = status.get("phase") in ("Failed", "Succeeded")
-        if failed:
-            self._end_agent(metadata["uid"])
-        if "deletionTimestamp" in metadata:
-            self._forget_pod(metadata["uid"])
-            return
-        conditions = {entry["type"]: entry["status"] for entry in status.get("conditions") or ()}
-        annotations = metadata.get("annotations") or {}
-        pod = AgentPod(
-            pod=metadata["name"],
-            uid=metadata["uid"],
-            namespace=metadata["namespace"],
-            pool=labels.get(names.POOL, ""),
-            template_hash=labels.get(names.TEMPLATE, ""),
-            created=metadata["creationTimestamp"],
-            ready=conditions.get("Ready") == "True",
-            failed=failed,
-            removable=annotations.get("controller.kubernetes.io/pod-deletion-cost") == MARKED_REMOVABLE,
-        )
-        if self.agent_pods.get(pod.uid) != pod:
-            self.agent_pods[pod.uid] = pod
-            self.wake_pool((pod.namespace, pod.pool))
+        """An agent's pod."""
+        self.roster.see_pod(obj)
 
     def drop_pod(self, obj: JsonObject) -> None:
         """An agent's pod is gone: so are its leases."""
         uid = obj["metadata"]["uid"]
-        self._end_agent(uid)
-        self._forget_pod(uid)
+        pod = self.roster.pods.get(uid)
+        self.roster.drop_pod(obj)
+        if pod is not None:
+            self.wake_claimed(Peer(uid, pod.pod, pod.namespace, pod.pool))
 
     # What agents say
 
     def hear_hello(self, peer: Peer, hello: Hello, now: datetime) -> list[FromController]:
-        """An agent opens its session: take over what it holds, look at what it has finished."""
-        self.table.agents[peer.uid] = Agent(
-            peer.uid, peer.pod, peer.namespace, peer.pool, hello.slots, now, draining=hello.draining
-        )
-        revoked = [held.lease for held in hello.holding if not self._keeps(peer, held.lease, held.attempt)]
-        answers: list[FromController] = [Welcome(term=self.term, revoked=revoked)]
-        for finished in hello.finished:
-            answers += self._hear_end(peer.uid, finished, now)
-        said = {(held.attempt.run_uid, held.attempt.index) for held in hello.holding}
-        for lease in self.table.of_agent(peer.uid):
-            if lease.task not in said:  # granted, but never arrived: free it for somebody else
-                self.table.end(lease.task)
-                self._wake_task(lease)
-        self.wake_pool((peer.namespace, peer.pool))
-        return answers
+        """An agent opens its session."""
+        return hearing.hear_hello(self, peer, hello, now)
 
     def hear(self, uid: str, message: FromAgent, now: datetime) -> list[FromController]:
         """Any later word of an agent; answers to send back at once."""
-        agent = self.table.agents.get(uid)
-        if agent is None:
-            return []
-        agent.heard_at = now
-        if isinstance(message, Report):
-            finished = Finished(lease=message.lease, attempt=message.attempt, result=message.result)
-            return self._hear_end(uid, finished, now)
-        if isinstance(message, Progress):
-            self._hear_progress(uid, message)
-        elif isinstance(message, Drained):
-            agent.drained = True
-            self.wake_pool((agent.namespace, agent.pool))
-        return []
+        return hearing.hear(self, uid, message, now)
 
     def lose_session(self, uid: str, now: datetime) -> None:
         """The connection is gone; the leases stay for a while, the agent may come back."""
         agent = self.table.agents.get(uid)
         if agent is not None:
-            agent.connected, agent.heard_at = False, now
+            agent.connected = False
             self.wake_pool((agent.namespace, agent.pool))
 
     def end_silent(self, now: datetime) -> list[Lease]:
         """End leases of agents that have been silent for too long; their Jobs look for another agent."""
         ended = list(self.table.end_silent(now, self.serving_since))
         for lease in ended:
-            self._wake_task(lease)
+            self.wake_task(lease)
+        for lease in self.table.unreachable(now, self.serving_since):
+            run = self.runs[lease.attempt.run_uid]
+            if run.states[lease.attempt.index].reason is not Reason.AGENT_UNREACHABLE:
+                self.wake_run(run)
         return ended
 
     # Plans
 
     def plan_run(self, run: Run, now: datetime) -> RunPlan:
         """What happens to the run next; its states and its place in the queue are already taken over."""
-        plan = plan_testrun(self.run_facts(run), now)
+        facts = self.run_facts(run, now)
+        plan = plan_testrun(facts, now)
         run.states = plan.states
+        for index in facts.leased:
+            if not run.states[index].running:  # settled without its report
+                self.table.end((run.uid, index))
         self._index_queue(run, plan.ready, self._count_running(run))
         return plan
 
-    def run_facts(self, run: Run) -> RunFacts:
+    def run_facts(self, run: Run, now: datetime) -> RunFacts:
         """All that decides about a run."""
-        wanted = (
-            {run.spec.pool, *(cell.task.pool for cell in run.graph.cells if cell.task.pool)} if run.graph else set()
-        )
+        pools = {pool: self._pool_fact((run.namespace, pool)) for pool in records.pools_of(run)}
+        missing = [pool for pool, fact in pools.items() if fact is None]
+        leased = self.table.of_run(run.uid, range(len(run.states)))
+        awaited = self._awaited(run, leased, now)
         return RunFacts(
             namespace=run.namespace, name=run.name, uid=run.uid, generation=run.generation, created=run.created,
             term=self.term, spec=run.spec, graph=run.graph, invalid=run.invalid, states=run.states, jobs=run.jobs,
-            leased=self.table.of_run(run.uid, range(len(run.states))),
-            pools={name: self._pool_fact((run.namespace, name)) for name in wanted},
+            leased=leased, pools=pools, serving_since=self.serving_since,
+            older_jobs=tuple(run.older_jobs.values()), awaited=awaited,
+            unreachable=self._unreachable(run, leased, awaited, now),
+            pools_missing_since={p: self._missing_since.setdefault((run.namespace, p), now) for p in missing},
             group=self._group_of(run), superseded=run.superseded, started_at=run.started_at, commit=run.commit,
             written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
         )  # fmt: skip
@@ -319,116 +309,103 @@ class Desk:
     def plan_pool(self, key: PoolKey, template_hash: str, now: datetime) -> PoolPlan:
         """How many agents the pool should have, and what to do about it."""
         pool = self.pools[key]
-        queued = [task for tasks in self._ready[key].values() for task in tasks]
         facts = PoolFacts(
             namespace=pool.namespace, name=pool.name, generation=pool.generation, term=self.term, spec=pool.spec,
             template_hash=template_hash, deployments=tuple(self.deployments[key].values()),
-            agents=tuple(self._agents_of(key)), queued=len(queued), running=self.running_in(key),
-            oldest_queued=min((task.since for task in queued), default=None), written=pool.status,
-            quiet_since=pool.quiet_since,
+            agents=tuple(self.roster.of_pool(key)), queued=self.backlog.waiting(key), running=self.running_in(key),
+            oldest_queued=self.backlog.oldest(key), written=pool.status, quiet_since=pool.quiet_since,
+            serving_since=self.serving_since,
         )  # fmt: skip
         plan = plan_pool_facts(facts, now)
         pool.quiet_since = plan.quiet_since
         return plan
 
     def assign(self, key: PoolKey, now: datetime) -> tuple[Assignment, ...]:
-        """Which queued tasks go to which agents now."""
+        """Which queued tasks go to which agents now; ``start`` each before anything else happens."""
         pool = self.pools.get(key)
         if pool is None:
             return ()
-        free = {
-            agent.uid: self.table.free_slots(agent.uid)
-            for agent in self.table.agents.values()
-            if (agent.namespace, agent.pool) == key
-        }
-        queued = [task for tasks in self._ready[key].values() for task in tasks]
-        return plan_assignments(pool.spec, queued, free, now)
+        queued = [task for task in self.backlog.queued(key) if self._is_startable(task)]
+        assignments = plan_assignments(pool.spec, queued, self.roster.free_slots(key), now)
+        entering: dict[tuple[str, str], set[str]] = defaultdict(set)
+        return tuple(given for given in assignments if self._may_enter(self.runs[given.task.run_uid], entering))
 
     def start(self, assignment: Assignment, now: datetime) -> Lease:
         """Take an assignment over: the attempt is under way, the agent holds its lease."""
         task = assignment.task
         run = self.runs[task.run_uid]
+        assert run.graph is not None  # noqa: S101
         agent = self.table.agents[assignment.agent_uid]
-        state = run.states[task.index]
+        cell, state = run.graph.cells[task.index], run.states[task.index]
         if task.adopt:
             state = replace(state, agent=agent.pod)
         else:
-            assert run.graph is not None  # noqa: S101
-            key = run.graph.cells[task.index].key
-            job = names.child_name(run.name, run.uid, key, state.attempt + 1)
+            job = names.child_name(run.name, run.uid, cell.key, state.attempt + 1)
             state = progress.started(state, agent.pod, job, now)
             run.started_at = run.started_at or now
-        self._set_state(run, task.index, state)
+            run.ended_by.pop(task.index, None)
+        self.set_state(run, task.index, state)
         attempt = AttemptRef(
             namespace=run.namespace, run=run.name, run_uid=run.uid, index=task.index, attempt=state.attempt
         )
-        lease = self.table.grant(attempt, assignment.agent_uid)
+        lease = self.table.grant(attempt, assignment.agent_uid, exclusive=cell.task.exclusive)
         ready = tuple(other for other in run.ready if other.index != task.index)
         self._index_queue(run, ready, self._count_running(run))
         return lease
 
     def take_back(self, lease: Lease) -> None:
         """The grant came to nothing (the API did not answer): the task waits again, the attempt does not count."""
-        self.table.end(lease.task)
+        holder = self.table.holder(lease.task)
+        if holder is not None and holder.id == lease.id:
+            self.table.end(lease.task)
         run = self.runs.get(lease.attempt.run_uid)
         if run is None:
             return
-        state = run.states[lease.attempt.index]
-        if state.running and state.attempt == lease.attempt.attempt and lease.attempt.index not in run.jobs:
-            self._set_state(run, lease.attempt.index, progress.not_started(state))
+        index = lease.attempt.index
+        state, job = run.states[index], run.jobs.get(index)
+        has_job = job is not None and job.attempt == state.attempt
+        if state.running and state.attempt == lease.attempt.attempt and not has_job and holder is not None:
+            self.set_state(run, index, progress.not_started(state))
         self.wake_run(run)
 
     def conclude(self, run: Run, finished: Finished, now: datetime) -> None:
-        """An attempt has ended: its verdict, or its next attempt."""
+        """An attempt has ended: its verdict, or its next attempt. One that is over already stays as it is."""
         assert run.graph is not None  # noqa: S101
         index = finished.attempt.index
         cell, state = run.graph.cells[index], run.states[index]
         self.table.end((run.uid, index))
+        if not state.running or state.attempt != finished.attempt.attempt:
+            return
         judgement = judge(cell.task, finished.result, state.stopping)
-        self._set_state(run, index, progress.concluded(state, cell, judgement, finished.result, now))
-        if finished.result.commit and run.commit is None:
-            run.commit = finished.result.commit
-        if finished.result.summary is not None and finished.result.summary.outputs:
+        state = progress.concluded(state, cell, judgement, finished.result, now)
+        self.set_state(run, index, state)
+        hearing.take_commit(run, finished.result.commit)
+        if state.done and finished.result.summary is not None and finished.result.summary.outputs:
             run.outputs[index] = dict(finished.result.summary.outputs)
         self.wake_run(run)
         self.wake_pool((run.namespace, cell.task.pool or run.spec.pool))
 
+    # What others ask
+
     def running_in(self, key: PoolKey) -> int:
         """How many tasks of a pool are under way."""
-        return sum(self._running[key].values())
+        return self.backlog.running(key)
 
     def queue_of(self, key: PoolKey) -> list[QueuedTask]:
         """The waiting tasks of a pool, in no order."""
-        return [task for tasks in self._ready[key].values() for task in tasks]
+        return self.backlog.queued(key)
 
     def agent_states(self, key: PoolKey) -> dict[str, int]:
         """How many agents of a pool are idle, busy, draining, starting or failed."""
-        states = dict.fromkeys(("idle", "busy", "draining", "starting", "failed"), 0)
-        for agent in self._agents_of(key):
-            if agent.failed:
-                states["failed"] += 1
-            elif agent.session is not None and agent.session.draining:
-                states["draining"] += 1
-            elif not agent.serving:
-                states["starting"] += 1
-            else:
-                states["busy" if agent.busy else "idle"] += 1
-        return states
+        return self.roster.states(key)
 
     def utilization(self, key: PoolKey) -> float:
         """Taken slots of a pool's connected agents, from 0 to 1."""
-        slots = [(a.session.slots, a.busy) for a in self._agents_of(key) if a.serving and a.session is not None]
-        total = sum(count for count, _ in slots)
-        return sum(busy for _, busy in slots) / total if total else 0.0
+        return self.roster.utilization(key)
 
-    def wake_run(self, run: Run, at: datetime | None = None) -> None:
-        """Look at the run."""
-        self._wake(Key("TestRun", run.namespace, run.name), at)
-
-    def wake_pool(self, key: PoolKey) -> None:
-        """Look at the pool's queue and its agents."""
-        self._wake(Key("Dispatch", *key), None)
-        self._wake(Key("AgentPool", *key), None)
+    def set_state(self, run: Run, index: int, state: progress.TaskState) -> None:
+        """One task of the run has moved on."""
+        run.states = (*run.states[:index], state, *run.states[index + 1 :])
 
     def supersede(self, uid: str) -> None:
         """A newer run of its group takes over."""
@@ -437,54 +414,70 @@ class Desk:
             run.superseded = True
             self.wake_run(run)
 
+    def wake_run(self, run: Run, at: datetime | None = None) -> None:
+        """Look at the run."""
+        self._wake(Key("TestRun", run.namespace, run.name), at)
+
+    def wake_task(self, lease: Lease) -> None:
+        """Look at the run whose task was held."""
+        run = self.runs.get(lease.attempt.run_uid)
+        if run is not None:
+            self.wake_run(run)
+
+    def wake_pool(self, key: PoolKey) -> None:
+        """Look at the pool's queue and its agents."""
+        self._wake(Key("Dispatch", *key), None)
+        self._wake(Key("AgentPool", *key), None)
+
+    def wake_claimed(self, peer: Peer) -> None:
+        """The agent has spoken or is gone: runs need not wait for its word any more."""
+        for uid in self._claimed.pop((peer.namespace, peer.pod), ()):
+            if uid in self.runs:
+                self.wake_run(self.runs[uid])
+
     # Inside
 
-    def _hear_end(self, uid: str, finished: Finished, now: datetime) -> list[FromController]:
-        attempt = finished.attempt
-        run = self.runs.get(attempt.run_uid)
-        if run is None or run.graph is None or attempt.index >= len(run.states):
-            return [Acceptance(lease=finished.lease, outcome="refused", reason="the run is finished or gone")]
-        state = run.states[attempt.index]
-        if state.attempt != attempt.attempt:
-            return [Acceptance(lease=finished.lease, outcome="refused", reason="another attempt has taken its place")]
-        if not state.running:  # said twice: accepted as soon as the first is on status
-            run.awaiting.append((uid, finished.lease))
+    def _awaited(self, run: Run, leased: frozenset[int], now: datetime) -> frozenset[int]:
+        """Running tasks that nobody holds yet, but whose agent, says status, has not spoken since we lead.
+
+        It may come back for as long as silence takes; an exclusive task waits until its agent's pod is gone.
+        """
+        heard_all = now - self.serving_since >= SILENCE
+        cells = run.graph.cells if run.graph is not None else ()
+        awaited = set()
+        for cell, state in zip(cells, run.states, strict=False):
+            if not state.running or not state.agent or cell.index in leased or (heard_all and not cell.task.exclusive):
+                continue
+            pod = self.roster.pod_named(run.namespace, state.agent)
+            if pod is not None and pod.uid not in self.table.agents:
+                awaited.add(cell.index)
+        return frozenset(awaited)
+
+    def _unreachable(self, run: Run, leased: frozenset[int], awaited: frozenset[int], now: datetime) -> frozenset[int]:
+        """Exclusive tasks whose agent has been silent for so long that others would have lost their lease."""
+        silent = {lease.attempt.index for lease in self.table.unreachable_of(run.uid, leased, now, self.serving_since)}
+        return frozenset(silent | awaited) if now - self.serving_since >= SILENCE else frozenset(silent)
+
+    def _is_startable(self, task: QueuedTask) -> bool:
+        """Whether the task still wants what it was queued for: agents may have spoken since."""
+        run = self.runs.get(task.run_uid)
+        if run is None or self.table.holder((task.run_uid, task.index)) is not None:
+            return False
+        state = run.states[task.index]
+        return state.running and task.index in run.jobs if task.adopt else not (state.running or state.done)
+
+    def _may_enter(self, run: Run, entering: dict[tuple[str, str], set[str]]) -> bool:
+        """The last word on a concurrency group: runs are planned one by one, and each may think that it is next."""
+        concurrency = run.spec.concurrency
+        if concurrency is None or run.group is None or run.started_at is not None:
+            return True
+        inside = {uid for uid in self._groups[run.group] if uid in self.runs and self.runs[uid].started_at is not None}
+        inside |= entering[run.group]
+        if run.uid not in inside and len(inside) >= concurrency.max:
             self.wake_run(run)
-            return []
-        if not is_current(self.table, finished.lease, attempt, uid):
-            return [Acceptance(lease=finished.lease, outcome="refused", reason="the lease has ended")]
-        run.awaiting.append((uid, finished.lease))
-        self.conclude(run, finished, now)
-        return []
-
-    def _hear_progress(self, uid: str, message: Progress) -> None:
-        run = self.runs.get(message.attempt.run_uid)
-        if run is None or not is_current(self.table, message.lease, message.attempt, uid):
-            return
-        state = run.states[message.attempt.index]
-        if not state.running or state.attempt != message.attempt.attempt:
-            return
-        if message.commit and run.commit is None:
-            run.commit = message.commit
-        started_at = message.started_at or state.started_at
-        changed = replace(state, reason=message.reason, message=message.message[:1000], started_at=started_at)
-        self._set_state(run, message.attempt.index, changed)
-        self.wake_run(run)
-
-    def _keeps(self, peer: Peer, lease: LeaseId, attempt: AttemptRef) -> bool:
-        run = self.runs.get(attempt.run_uid)
-        if run is None or attempt.index >= len(run.states):
             return False
-        state = run.states[attempt.index]
-        if not state.running or state.attempt != attempt.attempt or not self.table.adopt(lease, attempt, peer.uid):
-            return False
-        if state.agent != peer.pod:
-            self._set_state(run, attempt.index, replace(state, agent=peer.pod))
-        self.wake_run(run)
+        entering[run.group].add(run.uid)
         return True
-
-    def _set_state(self, run: Run, index: int, state: progress.TaskState) -> None:
-        run.states = (*run.states[:index], state, *run.states[index + 1 :])
 
     def _count_running(self, run: Run) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -497,37 +490,22 @@ class Desk:
 
     def _index_queue(self, run: Run, ready: tuple[QueuedTask, ...], running: Mapping[str, int]) -> None:
         """Put the run's waiting and running tasks into the pools' queues, and wake pools for which that is news."""
-        before = {task.pool for task in run.ready}
         run.ready = ready
         by_pool: dict[str, list[QueuedTask]] = {}
         for task in ready:
             by_pool.setdefault(task.pool, []).append(task)
-        known = before | set(running) | set(by_pool) | {run.spec.pool}
-        known |= {cell.task.pool for cell in run.graph.cells if cell.task.pool} if run.graph else set()
-        for pool in known:
+        for pool in records.pools_of(run):
             key = (run.namespace, pool)
-            tasks, count = tuple(by_pool.get(pool, ())), running.get(pool, 0)
-            if self._ready[key].get(run.uid, ()) == tasks and self._running[key].get(run.uid, 0) == count:
-                continue
-            _put(self._ready[key], run.uid, tasks)
-            _put(self._running[key], run.uid, count)
-            self.wake_pool(key)
+            if self.backlog.put(key, run.uid, tuple(by_pool.get(pool, ())), running.get(pool, 0)):
+                self.wake_pool(key)
 
     def _pool_fact(self, key: PoolKey) -> PoolFact | None:
         pool = self.pools.get(key)
         if pool is None:
             return None
-        waiting = sum(len(tasks) for tasks in self._ready[key].values())
-        reason, message = waiting_reason(pool.spec, list(self._agents_of(key)), self.running_in(key), waiting)
+        agents, running, waiting = list(self.roster.of_pool(key)), self.running_in(key), self.backlog.waiting(key)
+        reason, message = waiting_reason(pool.spec, agents, running, waiting)
         return PoolFact(pool.spec, reason, f"pool {pool.name}: {message}")
-
-    def _agents_of(self, key: PoolKey) -> Iterable[AgentFact]:
-        for pod in self.agent_pods.values():
-            if (pod.namespace, pod.pool) == key:
-                yield AgentFact(
-                    pod.pod, pod.uid, pod.template_hash, pod.created, pod.ready, pod.failed, pod.removable,
-                    self.table.agents.get(pod.uid), self.table.busy(pod.uid),
-                )  # fmt: skip
 
     def _group_of(self, run: Run) -> tuple[GroupRun, ...]:
         if run.group is None:
@@ -542,29 +520,9 @@ class Desk:
                 self.wake_run(self.runs[uid])
 
     def _wake_waiting(self, key: PoolKey) -> None:
-        """Runs that wait for a pool that came or went."""
-        for run in self.runs.values():
-            pools = {cell.task.pool or run.spec.pool for cell in run.graph.cells} if run.graph else set()
-            if run.namespace == key[0] and key[1] in pools:
-                self.wake_run(run)
-
-    def _wake_task(self, lease: Lease) -> None:
-        run = self.runs.get(lease.attempt.run_uid)
-        if run is not None:
+        """Runs that wait for a pool that came, went or changed."""
+        for run in self._runs_in(key):
             self.wake_run(run)
 
-    def _end_agent(self, uid: str) -> None:
-        for lease in self.table.end_agent(uid):
-            self._wake_task(lease)
-
-    def _forget_pod(self, uid: str) -> None:
-        pod = self.agent_pods.pop(uid, None)
-        if pod is not None:
-            self.wake_pool((pod.namespace, pod.pool))
-
-
-def _put(index: dict[str, Any], uid: str, value: Any) -> None:
-    if value:
-        index[uid] = value
-    else:
-        index.pop(uid, None)
+    def _runs_in(self, key: PoolKey) -> Iterable[Run]:
+        return [run for run in self.runs.values() if run.namespace == key[0] and key[1] in records.pools_of(run)]

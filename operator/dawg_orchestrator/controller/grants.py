@@ -10,7 +10,9 @@ import structlog
 
 from dawg_orchestrator.cluster.carry_out import Refused, create_job
 from dawg_orchestrator.cluster.client import Cluster
-from dawg_orchestrator.cluster.manifests import JobRequest, Surroundings, has_sidecar
+from dawg_orchestrator.cluster.pods import Surroundings
+from dawg_orchestrator.cluster.request import JobRequest
+from dawg_orchestrator.cluster.sidecar import has_sidecar
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import Desk, PoolKey
 from dawg_orchestrator.controller.records import Run

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster.agents import agents_template
 from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster
-from dawg_orchestrator.cluster.manifests import Surroundings, agents_template
+from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
 from dawg_orchestrator.controller.elector import LeadershipLost
@@ -95,6 +96,9 @@ class Reconciler:
         plan = self._desk.plan_run(run, self._clock())
         await self._carry_out(run, plan)
         again = await self._reporter.report(run, plan)
+        if again is None:
+            # Only now: a Job is the proof of its attempt until status has it.
+            await self._clear_away(run, plan)
         looks = [at for at in (again, plan.check_again_at) if at is not None]
         if looks and not plan.finished:
             self._desk.wake_run(run, min(looks))
@@ -106,10 +110,15 @@ class Reconciler:
             match action:
                 case StopAttempt(index, reason):
                     await self._stop(run, index, reason)
-                case DeleteJob(name, uid):
-                    await carry_out.delete_job(self._cluster, run.namespace, name, uid)
                 case CancelRun(_, uid):
                     self._desk.supersede(uid)
+                case DeleteJob():
+                    continue  # after the report
+
+    async def _clear_away(self, run: Run, plan: RunPlan) -> None:
+        for action in plan.actions:
+            if isinstance(action, DeleteJob):
+                await carry_out.delete_job(self._cluster, run.namespace, action.name, action.uid)
 
     async def _stop(self, run: Run, index: int, reason: Reason) -> None:
         lease = self._desk.table.holder((run.uid, index))

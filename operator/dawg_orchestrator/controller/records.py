@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,17 +11,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.facts import JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, expand
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import restore
-from dawg_orchestrator.planning.testrun import JobFact
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.protocol import LeaseId
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.testrun import NO_TESTS, TestCounts, TestRunSpec, TopFailure
+from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, NO_TESTS, TestCounts, TestRunSpec, TopFailure
 
 JsonObject = dict[str, Any]
 
@@ -50,7 +51,9 @@ class Run:
     base_counts: TestCounts = NO_TESTS
     base_failures: tuple[TopFailure, ...] = ()
     outputs: dict[int, dict[str, str]] = field(default_factory=dict)
-    jobs: dict[int, JobFact] = field(default_factory=dict)
+    jobs: dict[int, JobFact] = field(default_factory=dict)  # newest of each index
+    older_jobs: dict[str, JobFact] = field(default_factory=dict)  # by uid, of attempts before the newest
+    ended_by: dict[int, LeaseId] = field(default_factory=dict)  # whose report ended the last attempt of an index
     commit: str | None = None
     started_at: datetime | None = None
     superseded: bool = False
@@ -86,7 +89,7 @@ def version_of(obj: Mapping[str, Any]) -> int:
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
-def parse_run(obj: JsonObject, jobs: dict[int, JobFact]) -> Run:
+def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, JobFact]) -> Run:
     """A run from the API's object, its states restored from status and Jobs; a bad spec is kept with its reason."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     graph: Graph | None = None
@@ -113,10 +116,17 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact]) -> Run:
         invalid=invalid,
         status=status,
         jobs=jobs,
+        older_jobs=older_jobs,
         keep=is_tracked(metadata),
     )
     _restore(run)
     return run
+
+
+def pools_of(run: Run) -> set[str]:
+    """The names of all pools that the run's tasks go to, the run's own among them."""
+    cells = run.graph.cells if run.graph is not None else ()
+    return {run.spec.pool, *(cell.task.pool for cell in cells if cell.task.pool)}
 
 
 def is_tracked(metadata: Mapping[str, Any]) -> bool:
@@ -175,11 +185,17 @@ def _restore(run: Run) -> None:
     run.states = restored.states
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
-    run.commit = (run.status.get("source") or {}).get("commit")
+    run.commit = (run.status.get("source") or {}).get("commit") or _declared_commit(run.spec)
     if run.status.get("startTime"):
         run.started_at = parse_time(run.status["startTime"])
     elif run.jobs:
         run.started_at = run.created  # a Job shows that the run was admitted before the last leader could write it
+
+
+def _declared_commit(spec: TestRunSpec) -> str | None:
+    """A revision that is a full commit needs nobody to find out which commit it names."""
+    git = spec.source.git if spec.source is not None else None
+    return git.revision if git is not None and re.match(FULL_COMMIT_PATTERN, git.revision) else None
 
 
 def _first_error(error: ValidationError) -> str:

@@ -21,7 +21,7 @@ import structlog
 from dawg_orchestrator.cluster import identity
 from dawg_orchestrator.cluster.client import Cluster
 from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.cluster.manifests import Surroundings
+from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.controller import metrics, resync
 from dawg_orchestrator.controller.clock import now
 from dawg_orchestrator.controller.desk import Desk, Peer

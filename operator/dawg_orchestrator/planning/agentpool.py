@@ -16,7 +16,7 @@ from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from dawg_orchestrator.planning.lease import Agent
+from dawg_orchestrator.planning.lease import SILENCE, Agent
 from dawg_orchestrator.planning.order import QueuedTask, order
 from dawg_orchestrator.planning.plan import (
     CreateDeployment,
@@ -81,6 +81,7 @@ class PoolFacts:
     oldest_queued: datetime | None
     written: Mapping[str, Any]
     quiet_since: datetime | None
+    serving_since: datetime  # before it this leader heard nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def plan_pool(facts: PoolFacts, now: datetime) -> PoolPlan:
     elif quiet_since is not None:
         due = quiet_since + facts.spec.scaling.scale_down_after
         target, look = (desired, None) if now >= due else (have, due)
-    actions = [*_retire_old_templates(facts), *_remove_drained(facts)]
+    actions = [*_retire_old_templates(facts, now), *_remove_drained(facts)]
     scaled = None
     if current is None:
         actions.append(CreateDeployment(deployment_name(facts.name, facts.template_hash), facts.template_hash, desired))
@@ -156,12 +157,13 @@ def plan_pool(facts: PoolFacts, now: datetime) -> PoolPlan:
         actions += _grow(facts, current, keeping, target - have)
         scaled = (Reason.SCALED_UP, f"{have} → {target} agents: {facts.queued} tasks wait, {facts.running} run")
     elif target < have:
-        victims = _victims(keeping, facts.template_hash, have - target)
-        actions += [DrainAgent(agent.pod, agent.pod_uid) for agent in victims]
-        if victims:
-            scaled = (Reason.SCALED_DOWN, f"{have} → {have - len(victims)} agents: {facts.running} tasks run")
+        going = _shrink(facts, keeping, have - target, now)
+        actions += going
+        if going:
+            scaled = (Reason.SCALED_DOWN, f"{have} → {have - len(going)} agents: {facts.running} tasks run")
+    looks = [at for at in (look, _next_window(facts.spec, now), _all_heard_at(facts, now)) if at is not None]
     status = _status(facts, desired, scaled is not None, now)
-    return PoolPlan(status, tuple(actions), look or _next_window(facts.spec, now), quiet_since, scaled)
+    return PoolPlan(status, tuple(dict.fromkeys(actions)), min(looks, default=None), quiet_since, scaled)
 
 
 def waiting_reason(spec: AgentPoolSpec, agents: Sequence[AgentFact], running: int, queued: int) -> tuple[Reason, str]:
@@ -184,7 +186,7 @@ def _current(facts: PoolFacts) -> DeploymentFact | None:
 
 
 def _leaving(agent: AgentFact) -> bool:
-    return agent.failed or (agent.session is not None and agent.session.draining)
+    return agent.failed or agent.removable or (agent.session is not None and agent.session.draining)
 
 
 def _alive(facts: PoolFacts, template_hash: str) -> list[AgentFact]:
@@ -208,7 +210,7 @@ def _grow(facts: PoolFacts, current: DeploymentFact, keeping: Sequence[AgentFact
     """First let draining agents work again, then ask for new ones."""
     back = [
         agent for agent in facts.agents
-        if agent.template_hash == facts.template_hash and _leaving(agent) and not agent.failed and not agent.removable
+        if agent.template_hash == facts.template_hash and _may_come_back(agent)
     ][:missing]  # fmt: skip
     actions: list[PoolAction] = [DrainAgent(agent.pod, agent.pod_uid, undo=True) for agent in back]
     if missing > len(back):
@@ -216,20 +218,50 @@ def _grow(facts: PoolFacts, current: DeploymentFact, keeping: Sequence[AgentFact
     return actions
 
 
-def _victims(keeping: Sequence[AgentFact], template_hash: str, count: int) -> list[AgentFact]:
-    """Idle agents go first, then those with least to finish; among equals the youngest. Only agents that serve."""
-    candidates = [agent for agent in keeping if agent.template_hash == template_hash and agent.serving]
-    youngest = sorted(candidates, key=lambda agent: (agent.created, agent.pod), reverse=True)
-    return sorted(youngest, key=lambda agent: agent.busy)[:count]
+def _may_come_back(agent: AgentFact) -> bool:
+    """It drains, hears us, and was not yet given up."""
+    session = agent.session
+    draining = session is not None and session.connected and session.draining
+    return draining and not agent.failed and not agent.removable
+
+
+def _shrink(facts: PoolFacts, keeping: Sequence[AgentFact], count: int, now: datetime) -> list[PoolAction]:
+    """First agents that never answered, then idle ones, then those with least to finish; among equals the youngest."""
+    mine = [agent for agent in keeping if agent.template_hash == facts.template_hash]
+    youngest = sorted(mine, key=lambda agent: (agent.created, agent.pod), reverse=True)
+    mute = [agent for agent in youngest if _is_mute(facts, agent, now)][:count]
+    serving = sorted((agent for agent in youngest if agent.serving), key=lambda agent: agent.busy)
+    return [
+        *(MarkRemovable(agent.pod) for agent in mute),
+        *(DrainAgent(agent.pod, agent.pod_uid) for agent in serving[: count - len(mute)]),
+    ]
+
+
+def _is_mute(facts: PoolFacts, agent: AgentFact, now: datetime) -> bool:
+    """It never said a word to a leader that has listened for long enough: no image, no node, no way here."""
+    heard_all = now - facts.serving_since >= SILENCE
+    return heard_all and agent.session is None and not agent.ready and not agent.failed
+
+
+def _all_heard_at(facts: PoolFacts, now: datetime) -> datetime | None:
+    due = facts.serving_since + SILENCE
+    return due if now < due else None
 
 
 def _remove_drained(facts: PoolFacts) -> list[PoolAction]:
-    """Mark drained agents; once their pods are unready, shrink their Deployment by as many."""
+    """Mark drained agents; once their pods are unready, shrink their Deployment by as many.
+
+    ReplicaSets delete unready pods first, and of these the marked ones, so it is these that go.
+    """
     actions: list[PoolAction] = []
     for deployment in facts.deployments:
-        drained = [agent for agent in _alive(facts, deployment.template_hash) if _is_drained(agent)]
+        alive = _alive(facts, deployment.template_hash)
+        late = [agent for agent in alive if agent.removable and agent.serving]  # answered after it was given up
+        actions += [DrainAgent(agent.pod, agent.pod_uid) for agent in late]
+        drained = [agent for agent in alive if _is_drained(agent)]
         actions += [MarkRemovable(agent.pod) for agent in drained if not agent.removable]
-        gone = sum(agent.removable and not agent.ready for agent in drained) - _condemned(facts, deployment)
+        going = [agent for agent in alive if _is_drained(agent) or agent.session is None]
+        gone = sum(agent.removable and not agent.ready for agent in going) - _condemned(facts, deployment)
         if gone > 0:
             actions.append(ScaleDeployment(deployment.name, max(0, deployment.replicas - gone)))
     return actions
@@ -240,7 +272,7 @@ def _is_drained(agent: AgentFact) -> bool:
     return session is not None and session.draining and session.drained and not agent.busy
 
 
-def _retire_old_templates(facts: PoolFacts) -> list[PoolAction]:
+def _retire_old_templates(facts: PoolFacts, now: datetime) -> list[PoolAction]:
     """Agents of former templates drain; a Deployment without replicas goes."""
     actions: list[PoolAction] = []
     for deployment in facts.deployments:
@@ -249,11 +281,11 @@ def _retire_old_templates(facts: PoolFacts) -> list[PoolAction]:
         if deployment.replicas == 0:
             actions.append(DeleteDeployment(deployment.name))
             continue
-        same = [agent for agent in facts.agents if agent.template_hash == deployment.template_hash]
+        same = _alive(facts, deployment.template_hash)
         actions += [DrainAgent(agent.pod, agent.pod_uid) for agent in same if agent.serving]
-        connected = [agent for agent in same if agent.session is not None and agent.session.connected]
-        if not connected and len(same) <= deployment.replicas:
-            actions.append(ScaleDeployment(deployment.name, 0))  # none of them ever answered
+        actions += [MarkRemovable(a.pod) for a in same if _is_mute(facts, a, now) and not a.removable]
+        if not same and now - facts.serving_since >= SILENCE:
+            actions.append(ScaleDeployment(deployment.name, 0))  # its pods cannot even be created
     return actions
 
 

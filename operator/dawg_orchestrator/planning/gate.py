@@ -10,7 +10,7 @@ from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.verdict import Verdict
 
 # A task that its own condition left out was not wanted; any other skip hides something that did not pass.
-_HARMLESS_SKIPS = frozenset({Reason.CONDITION_FALSE, Reason.NEED_SKIPPED})
+HARMLESS_SKIPS = frozenset({Reason.CONDITION_FALSE, Reason.NEED_SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +53,5 @@ def _is_harmless(task: Deciding, on_flaky: Literal["Allow", "Block"]) -> bool:
     if task.verdict is Verdict.FLAKY:
         return on_flaky == "Allow"
     if task.verdict is Verdict.SKIPPED:
-        return task.reason in _HARMLESS_SKIPS
+        return task.reason in HARMLESS_SKIPS
     return task.verdict is Verdict.PASSED

@@ -8,7 +8,8 @@ from __future__ import annotations
 import graphlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,10 +38,11 @@ class Cell:
 
 
 class Graph(NamedTuple):
-    """The cells of a run in the order of its tasks, and the indexes of each task's cells."""
+    """The cells of a run in the order of its tasks, the indexes of each task's cells, and the tasks, needs first."""
 
     cells: tuple[Cell, ...]
     of_task: dict[str, tuple[int, ...]]
+    order: tuple[str, ...]
 
     def cells_of(self, names: Iterable[str]) -> list[int]:
         """The indexes of all cells of these tasks."""
@@ -60,12 +62,14 @@ def expand(spec: TestRunSpec) -> Graph:
     _check_names(tasks)
     for position, task in enumerate(tasks):
         _check_task(f"spec.tasks[{position}]", task)
-    _check_needs(tasks)
+    order = _needs_first(tasks)
+    _check_inputs(tasks)
     cells = tuple(_cells(tasks))
-    of_task: dict[str, tuple[int, ...]] = {}
+    _check_keys(cells)
+    of_task: dict[str, list[int]] = {}
     for cell in cells:
-        of_task[cell.task.name] = (*of_task.get(cell.task.name, ()), cell.index)
-    return Graph(cells, of_task)
+        of_task.setdefault(cell.task.name, []).append(cell.index)
+    return Graph(cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order)
 
 
 def parameter_variable(name: str) -> str:
@@ -110,10 +114,19 @@ def _check_run(spec: TestRunSpec) -> None:
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
-    names = [task.name for task in tasks]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(task.name for task in tasks).items():
+        if count > 1:
             raise InvalidSpec("spec.tasks", f"two tasks are named {name!r}; names are unique within a run")
+
+
+def _check_keys(cells: Iterable[Cell]) -> None:
+    """A cell's Job is named by its key, so two cells may not read the same."""
+    seen: set[str] = set()
+    for cell in cells:
+        if cell.key in seen:
+            field = f"spec.tasks[{cell.task.name}].matrix"
+            raise InvalidSpec(field, f"two of its cells read {cell.key!r}; make its values differ")
+        seen.add(cell.key)
 
 
 def _check_task(field: str, task: Task) -> None:
@@ -130,14 +143,20 @@ def _check_task(field: str, task: Task) -> None:
         raise InvalidSpec(field, "set exactly one of run (a script) and command (a list)")
     if task.on_failure is not None and task.on_failure.hold is not None and task.run is None:
         raise InvalidSpec(f"{field}.onFailure.hold", "a held pod needs a shell: write the command as a run script")
-    for variable_ in task.env:
-        if variable_.name.startswith("DAWG_"):
-            raise InvalidSpec(f"{field}.env", f"{variable_.name}: names that start with DAWG_ are the product's own")
+    for part, names in (("env", [e.name for e in task.env]), ("secrets", [s.env for s in task.secrets])):
+        own = next((name for name in names if name.startswith("DAWG_")), None)
+        if own is not None:
+            raise InvalidSpec(f"{field}.{part}", f"{own}: names that start with DAWG_ are the product's own")
+    services = Counter(service.name for service in task.services)
+    for name, count in services.items():
+        if count > 1:
+            raise InvalidSpec(f"{field}.services", f"two services are named {name!r}; rename one")
     if task.when is not None:
         conditions.compile_condition(f"{field}.when", task.when)
 
 
-def _check_needs(tasks: Sequence[Task]) -> None:
+def _needs_first(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """The tasks' names, each after those it needs; InvalidSpec for an unknown need or a circle."""
     known = {task.name for task in tasks}
     graph: dict[str, set[str]] = {}
     for position, task in enumerate(tasks):
@@ -146,16 +165,30 @@ def _check_needs(tasks: Sequence[Task]) -> None:
                 raise InvalidSpec(f"spec.tasks[{position}].needs", f"no task is named {need!r}")
         graph[task.name] = set(task.needs)
     try:
-        order = tuple(graphlib.TopologicalSorter(graph).static_order())
+        return tuple(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
         raise InvalidSpec("spec.tasks[].needs", f"the tasks need each other in a circle: {cycle}") from error
-    earlier: dict[str, set[str]] = {}
-    for name in order:
-        earlier[name] = graph[name].union(*(earlier[need] for need in graph[name]))
+
+
+def _check_inputs(tasks: Sequence[Task]) -> None:
+    needs = {task.name: task.needs for task in tasks}
     for position, task in enumerate(tasks):
+        earlier = _all_needs(task.name, needs) if task.inputs else set()
         for wanted in task.inputs:
-            if wanted.from_ not in earlier[task.name]:
+            if wanted.from_ not in earlier:
                 raise InvalidSpec(
                     f"spec.tasks[{position}].inputs", f"it takes files of {wanted.from_!r}, so add that task to needs"
                 )
+
+
+def _all_needs(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
+    """Everything a task needs, directly or through others."""
+    found: set[str] = set()
+    pending = list(needs[name])
+    while pending:
+        need = pending.pop()
+        if need not in found:
+            found.add(need)
+            pending.extend(needs[need])
+    return found

@@ -1,8 +1,8 @@
 """Leases: who works on which attempt. Pure: the table changes only through these functions, times are arguments.
 
 A lease is (term, number); a task has at most one. It ends by acceptance of its report, by revocation, when its agent's
-pod is gone, or when a leader that has served long enough has not heard the agent for SILENCE. What is reported under
-an ended lease while another stands is refused.
+pod is gone, or when a leader that has served long enough has not heard the agent for SILENCE (but not that of an
+exclusive task). What is reported under an ended lease is refused.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Lease:
     id: LeaseId
     attempt: AttemptRef
     agent: str  # pod uid
+    exclusive: bool = False  # does not end by silence
 
     @property
     def task(self) -> TaskId:
@@ -84,23 +85,23 @@ class LeaseTable:
             return 0
         return max(0, agent.slots - self.busy(uid))
 
-    def grant(self, attempt: AttemptRef, agent_uid: str) -> Lease:
+    def grant(self, attempt: AttemptRef, agent_uid: str, *, exclusive: bool = False) -> Lease:
         """A new lease; the task must be free."""
         if (attempt.run_uid, attempt.index) in self._by_task:
             raise ValueError(f"{attempt} is held already")
         self._last_number += 1
-        lease = Lease(LeaseId(term=self.term, number=self._last_number), attempt, agent_uid)
+        lease = Lease(LeaseId(term=self.term, number=self._last_number), attempt, agent_uid, exclusive)
         self._insert(lease)
         return lease
 
-    def adopt(self, lease_id: LeaseId, attempt: AttemptRef, agent_uid: str) -> bool:
+    def adopt(self, lease_id: LeaseId, attempt: AttemptRef, agent_uid: str, *, exclusive: bool = False) -> bool:
         """Take over what an agent says it holds, under the lease it knows; False when another holds the task."""
         holder = self._by_task.get((attempt.run_uid, attempt.index))
         if holder is not None:
             return holder.id == lease_id and holder.agent == agent_uid
-        if lease_id.term == self.term:
-            return False  # ended in this term: silence or revocation
-        self._insert(Lease(lease_id, attempt, agent_uid))
+        if lease_id.term >= self.term:
+            return False  # ended in this term, by silence or revocation
+        self._insert(Lease(lease_id, attempt, agent_uid, exclusive))
         return True
 
     def end(self, task: TaskId) -> Lease | None:
@@ -121,11 +122,29 @@ class LeaseTable:
 
     def end_silent(self, now: datetime, serving_since: datetime) -> Iterator[Lease]:
         """End the leases of agents that have been silent for too long; the agents may come back without them."""
+        for lease in self._silent(now, serving_since):
+            if not lease.exclusive:
+                self.end(lease.task)
+                yield lease
+
+    def unreachable(self, now: datetime, serving_since: datetime) -> Iterator[Lease]:
+        """The leases of exclusive tasks that stand although their agents have been silent for too long."""
+        return (lease for lease in self._silent(now, serving_since) if lease.exclusive)
+
+    def unreachable_of(
+        self, run_uid: str, indexes: Iterable[int], now: datetime, serving_since: datetime
+    ) -> Iterator[Lease]:
+        """Those of one run."""
+        for index in indexes:
+            lease = self._by_task.get((run_uid, index))
+            agent = self.agents.get(lease.agent) if lease is not None and lease.exclusive else None
+            if lease is not None and agent is not None and agent.is_silent(now, serving_since):
+                yield lease
+
+    def _silent(self, now: datetime, serving_since: datetime) -> Iterator[Lease]:
         for agent in list(self.agents.values()):
             if agent.is_silent(now, serving_since):
-                for lease in self.of_agent(agent.uid):
-                    self.end(lease.task)
-                    yield lease
+                yield from self.of_agent(agent.uid)
 
     def _insert(self, lease: Lease) -> None:
         self._by_task[lease.task] = lease

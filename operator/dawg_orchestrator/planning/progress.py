@@ -69,7 +69,11 @@ def started(state: TaskState, agent: str, job: str | None, now: datetime) -> Tas
 
 def not_started(state: TaskState) -> TaskState:
     """A grant that came to nothing is taken back: the attempt does not count."""
-    return replace(state, attempt=state.attempt - 1, running=False, agent=None, job=None, reason=None, granted_at=None)
+    earlier = state.attempt - 1
+    return replace(
+        state, attempt=earlier, running=False, agent=None, job=None, reason=None, granted_at=None,
+        stopping=None, stopped_at=None, ended_at=state.granted_at if earlier else None,
+    )  # fmt: skip
 
 
 def concluded(state: TaskState, cell: Cell, judgement: Judgement, result: TaskResult, now: datetime) -> TaskState:
@@ -83,7 +87,7 @@ def concluded(state: TaskState, cell: Cell, judgement: Judgement, result: TaskRe
         reason=judgement.reason,
         message=judgement.message,
         started_at=result.started_at or state.started_at,
-        ended_at=result.ended_at or now,
+        ended_at=min(result.ended_at or now, now),  # by the node's clock, which may be ahead of ours
         exit_code=result.exit_code,
         counts=summary.tests if summary else None,
         failures=tuple(summary.failures) if summary else (),
@@ -91,6 +95,8 @@ def concluded(state: TaskState, cell: Cell, judgement: Judgement, result: TaskRe
         log_stored=result.log_stored,
     )
     retry = cell.task.retry
+    if state.stopping not in (None, Reason.TIMEOUT):
+        return replace(ended, verdict=judgement.verdict)  # the run is over: no attempt follows
     if (
         judgement.verdict is Verdict.INFRA_ERROR
         and judgement.reason.retried
@@ -108,7 +114,7 @@ def concluded(state: TaskState, cell: Cell, judgement: Judgement, result: TaskRe
 def settled(state: TaskState, verdict: Verdict, reason: Reason, message: str, now: datetime) -> TaskState:
     """The task ends without a report: skipped, cancelled before it began, or given up."""
     return replace(
-        state, running=False, stopping=None, verdict=verdict, reason=reason, message=message,
+        state, running=False, stopping=None, stopped_at=None, verdict=verdict, reason=reason, message=message,
         ended_at=state.ended_at if not state.running and state.ended_at else now,
     )  # fmt: skip
 
@@ -127,11 +133,12 @@ def retry_at(state: TaskState, backoff: Backoff, key: str) -> datetime | None:
     failures = state.infra_failures + state.test_failures
     if not failures or state.ended_at is None:
         return None
-    wait = min(backoff.max, backoff.initial * backoff.factor ** (failures - 1))
+    growth = float(backoff.factor) ** (failures - 1)
+    seconds = min(backoff.max.total_seconds(), backoff.initial.total_seconds() * growth)
     if backoff.jitter:
         digest = hashlib.sha256(f"{key}\x00{state.attempt}".encode()).digest()
-        wait *= 1 + _JITTER * (digest[0] / 255)
-    return state.ended_at + timedelta(seconds=wait.total_seconds())
+        seconds *= 1 + _JITTER * (digest[0] / 255)
+    return state.ended_at + timedelta(seconds=seconds)
 
 
 def _is_test_failure(judgement: Judgement) -> bool:

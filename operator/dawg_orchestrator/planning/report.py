@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from dawg_orchestrator.planning.gate import Deciding, MergeDecision, decide_merge
+from dawg_orchestrator.planning.gate import HARMLESS_SKIPS, Deciding, MergeDecision, decide_merge
 from dawg_orchestrator.planning.graph import Cell
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.conditions import Condition, set_condition
@@ -24,7 +25,7 @@ from dawg_orchestrator.resources.testrun import (
     TestCounts,
     TopFailure,
 )
-from dawg_orchestrator.resources.verdict import GREEN, NO_VERDICT_LETTER, Verdict
+from dawg_orchestrator.resources.verdict import GREEN, LEFT_OUT_LETTER, NO_VERDICT_LETTER, Verdict
 
 _ENTRY_MESSAGE = 300
 _FAILURE_MESSAGE = 500
@@ -59,7 +60,7 @@ class ReportFacts:
     base_counts: TestCounts = NO_TESTS
     base_failures: tuple[TopFailure, ...] = ()
     outputs: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    needs_outputs: bool = False
+    on_flaky: Literal["Allow", "Block"] = "Allow"
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
@@ -75,7 +76,7 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         "progress": f"{sum(state.done for state in facts.states)}/{len(facts.states)}",
         "conditions": [condition.wire() for condition in _conditions(facts, decision, running, now)],
         "gate": {"state": "NotGated"},
-        "taskVerdicts": "".join(state.verdict.letter if state.verdict else NO_VERDICT_LETTER for state in facts.states),
+        "taskVerdicts": "".join(_letter(state) for state in facts.states),
     }
     _add_times(status, facts, now)
     _add_tests(status, facts)
@@ -83,9 +84,11 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         status["source"] = {"commit": facts.commit}
     if facts.verdict is None and not running:
         status["queue"] = _queue(facts)
-    if facts.needs_outputs and facts.outputs:
-        status["outputs"] = _outputs(facts)
-    status["results"] = {"stored": all(state.stored for state in facts.states)}
+    outputs = _outputs(facts)
+    if outputs:
+        status["outputs"] = outputs
+    missed = (facts.written.get("results") or {}).get("stored") is False  # of a task that has no entry any more
+    status["results"] = {"stored": not missed and all(state.stored for state in facts.states)}
     status["tasks"] = _entries(facts)
     return fit(status)
 
@@ -133,10 +136,11 @@ def _size(status: JsonObject) -> int:
 def _decide(facts: ReportFacts) -> MergeDecision:
     if facts.why is not None:
         return MergeDecision(False, facts.why[0], facts.why[1])
-    return decide_merge(
+    tasks = [
         Deciding(cell.key, state.verdict, state.reason, cell.task.critical)
         for cell, state in zip(facts.cells, facts.states, strict=True)
-    )
+    ]
+    return decide_merge(tasks, facts.on_flaky)
 
 
 def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now: datetime) -> Iterable[Condition]:
@@ -178,7 +182,7 @@ def _why(facts: ReportFacts, running: bool) -> tuple[Reason, str]:
         if reasons == {Reason.CONCURRENCY_SKIP}:
             return Reason.CONCURRENCY_SKIP, same[0][1].message
         return Reason.NOTHING_RAN, f"all {len(ended)} tasks were skipped"
-    cell, state = same[0]
+    cell, state = next((pair for pair in same if pair[1].reason is not None), same[0])
     more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
     return state.reason or Reason.COLLECT_FAILED, f"{cell.key}: {state.message}{more}"
 
@@ -207,7 +211,7 @@ def _add_times(status: JsonObject, facts: ReportFacts, now: datetime) -> None:
 
 
 def _add_tests(status: JsonObject, facts: ReportFacts) -> None:
-    counts = total([facts.base_counts, *(state.counts for state in facts.states if state.counts is not None)])
+    counts = total([facts.base_counts, *(state.counts for state in facts.states if state.done and state.counts)])
     if counts.total:
         status["tests"] = counts.wire()
     failures = [*facts.base_failures]
@@ -224,26 +228,57 @@ def _top_failure(key: str, failure: FailedCase) -> TopFailure:
 
 
 def _outputs(facts: ReportFacts) -> JsonObject:
+    """Of tasks that an unfinished one needs, or whose condition may name them."""
+    open_tasks = [cell.task for cell, state in zip(facts.cells, facts.states, strict=True) if not state.done]
+    wanted = {need for task in open_tasks for need in task.needs}
+    everything = any(task.when is not None for task in open_tasks)
     outputs: dict[str, dict[str, str]] = {}
     for index, values in facts.outputs.items():
-        outputs.setdefault(facts.cells[index].task.name, {}).update(values)
+        name = facts.cells[index].task.name
+        if everything or name in wanted:
+            outputs.setdefault(name, {}).update(values)
     while outputs and _size(outputs) > OUTPUTS_PER_RUN:
         outputs.pop(next(iter(outputs)))
     return outputs
 
 
 def _entries(facts: ReportFacts) -> list[JsonObject]:
-    """At most 256 entries: running, then what did not pass, then what waits, then what passed."""
+    """At most 256 entries: what a restart must know, what runs, what did not pass, what waits, what passed."""
     pairs = sorted(zip(facts.cells, facts.states, strict=True), key=lambda pair: (_interest(pair[1]), pair[0].index))
     return [_entry(cell, state, facts.waiting.get(cell.index)) for cell, state in pairs[:MAX_TASK_ENTRIES]]
 
 
 def _interest(state: TaskState) -> int:
+    if not state.done and (state.infra_failures or state.test_failures):
+        return 0  # that it failed before stands nowhere else
     if state.running:
-        return 0
+        return 1
     if state.verdict in (None, Verdict.SKIPPED):
-        return 2 if state.attempt else 3
-    return 4 if state.verdict in GREEN else 1
+        return 3
+    return 4 if state.verdict in GREEN else 2
+
+
+def _letter(state: TaskState) -> str:
+    if state.verdict is Verdict.SKIPPED and state.reason in HARMLESS_SKIPS:
+        return LEFT_OUT_LETTER
+    return state.verdict.letter if state.verdict else NO_VERDICT_LETTER
+
+
+def retry_message(state: TaskState, due: datetime) -> str:
+    """Why a task waits for its next attempt; it does not count down, so that waiting costs no writes."""
+    return f"attempt {state.attempt + 1} starts at {format_time(due)}: {state.message}"
+
+
+def without_retry(message: str) -> str:
+    """What ``retry_message`` was made of."""
+    return re.sub(r"^attempt \d+ starts at \S+: ", "", message)
+
+
+def _entry_tests(state: TaskState) -> TestCounts | None:
+    """Of the last attempt that ended; a running one shows what failed before it."""
+    if state.counts is None and not state.done and state.failed_tests:
+        return TestCounts(total=state.failed_tests, failed=state.failed_tests)
+    return state.counts
 
 
 def _entry(cell: Cell, state: TaskState, waiting: Waiting | None) -> JsonObject:
@@ -251,6 +286,7 @@ def _entry(cell: Cell, state: TaskState, waiting: Waiting | None) -> JsonObject:
     if waiting is not None:
         reason, message = waiting.reason, waiting.message
     entry: JsonObject = {"name": cell.task.name, "index": cell.index, "attempt": state.attempt}
+    tests = _entry_tests(state)
     optional: JsonObject = {
         "cell": dict(cell.values) or None,
         "shard": cell.shard,
@@ -262,7 +298,7 @@ def _entry(cell: Cell, state: TaskState, waiting: Waiting | None) -> JsonObject:
         "startTime": format_time(state.started_at) if state.started_at else None,
         "completionTime": format_time(state.ended_at) if state.ended_at else None,
         "exitCode": state.exit_code,
-        "tests": state.counts.wire() if state.counts else None,
+        "tests": tests.wire() if tests else None,
         "retries": {"infra": state.infra_failures, "tests": state.test_failures}
         if state.infra_failures or state.test_failures
         else None,

@@ -8,10 +8,10 @@ from typing import Any
 
 from dawg_orchestrator.planning.graph import Graph
 from dawg_orchestrator.planning.progress import TaskState
-from dawg_orchestrator.planning.report import total
+from dawg_orchestrator.planning.report import total, without_retry
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunStatus, TopFailure
-from dawg_orchestrator.resources.verdict import BY_LETTER, Verdict
+from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,12 @@ def restore(graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, 
     for cell in graph.cells:
         entry = entries.get(cell.index)
         verdict = BY_LETTER.get(letters[cell.index])
-        state = _from_entry(entry, verdict) if entry is not None else TaskState(verdict=verdict)
-        states.append(_with_job(state, job_attempts.get(cell.index)))
+        if entry is not None:
+            state = _from_entry(entry, verdict)
+        else:
+            left_out = letters[cell.index] == LEFT_OUT_LETTER
+            state = TaskState(verdict=verdict, reason=Reason.CONDITION_FALSE if left_out else None)
+        states.append(with_job(state, job_attempts.get(cell.index)))
     known = total(entry.tests for entry in parsed.tasks if entry.tests is not None and entry.verdict is not None)
     return Restored(
         tuple(states), _difference(parsed.tests, known), tuple(parsed.top_failures), _outputs(graph, parsed)
@@ -52,13 +56,12 @@ def _from_entry(entry: TaskStatus, verdict: Verdict | None) -> TaskState:
         running=entry.attempt > 0 and verdict is None and not ended,
         verdict=verdict,
         reason=reason,
-        message=entry.message or "",
+        message=without_retry(entry.message or ""),
         infra_failures=entry.retries.infra if entry.retries else 0,
         test_failures=entry.retries.tests if entry.retries else 0,
         failed_tests=entry.tests.failed if entry.tests and verdict is None else 0,
         agent=entry.agent,
         job=entry.job,
-        granted_at=entry.start_time,
         started_at=entry.start_time,
         ended_at=entry.completion_time,
         exit_code=entry.exit_code,
@@ -67,12 +70,16 @@ def _from_entry(entry: TaskStatus, verdict: Verdict | None) -> TaskState:
     )
 
 
-def _with_job(state: TaskState, job: tuple[int, str] | None) -> TaskState:
+def with_job(state: TaskState, job: tuple[int, str] | None) -> TaskState:
+    """A Job that is newer than what is known shows that its attempt has begun."""
     if job is None or state.done:
         return state
     attempt, name = job
     if attempt > state.attempt:
-        return replace(state, attempt=attempt, running=True, job=name, ended_at=None, started_at=None)
+        return replace(
+            state, attempt=attempt, running=True, job=name, reason=Reason.STARTING, message="", agent=None,
+            granted_at=None, started_at=None, ended_at=None, exit_code=None,
+        )  # fmt: skip
     if attempt == state.attempt and state.job is None:
         return replace(state, job=name)
     return state

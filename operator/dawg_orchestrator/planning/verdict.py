@@ -36,8 +36,13 @@ def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
 
     The first question answered decides. A test that ended by itself before our kill reached it is judged as usual.
     """
-    if result.killed and stopping is not None:
-        return _stopped(result, stopping)
+    unseen = result.killed or (result.infrastructure is not None and result.exit_code is None)
+    if stopping is not None and unseen:
+        started = result.started_at is not None
+        return judge_stop(stopping, started=started, waited=result.infrastructure, message=result.message)
+    if result.killed:
+        message = "its end was asked for by a controller that is gone, and why is not known any more"
+        return Judgement(Verdict.INFRA_ERROR, Reason.POD_DELETED, message)
     if result.infrastructure is not None:
         return Judgement(Verdict.INFRA_ERROR, result.infrastructure, result.message)
     if result.oom_killed:
@@ -49,7 +54,26 @@ def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
     if result.summary is None and _collects(task):
         message = result.message or "the sidecar gave no account of the declared results"
         return Judgement(Verdict.INFRA_ERROR, Reason.REPORT_NOT_DELIVERED, message)
-    return _judge_tests(result.exit_code, result.summary or ReportSummary())
+    return _judge_tests(task, result.exit_code, result.summary or ReportSummary())
+
+
+def judge_stop(stopping: Reason, *, started: bool, waited: Reason | None, message: str = "") -> Judgement:
+    """The verdict on an attempt that we ended; ``waited`` is what its start waited for, if it never started."""
+    if stopping.infrastructure:
+        return Judgement(Verdict.INFRA_ERROR, stopping, message or stopping.sentence)
+    if stopping not in _TIMEOUTS:
+        return Judgement(Verdict.CANCELLED, stopping, stopping.sentence)
+    if not started:
+        return Judgement(Verdict.INFRA_ERROR, waited or Reason.UNSCHEDULABLE, message or "the test never started")
+    return Judgement(Verdict.TIMED_OUT, stopping, stopping.sentence)
+
+
+def judge_lost(stopping: Reason | None, *, started: bool) -> Judgement:
+    """The verdict on an attempt whose Job is gone and that nobody reports."""
+    if stopping is not None:
+        return judge_stop(stopping, started=started, waited=None)
+    message = "the task's Job was deleted before anybody saw how it ended"
+    return Judgement(Verdict.INFRA_ERROR, Reason.POD_DELETED, message)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -61,16 +85,7 @@ def _collects(task: Task) -> bool:
     return bool(task.results.junit or task.outputs)
 
 
-def _stopped(result: TaskResult, stopping: Reason) -> Judgement:
-    if stopping not in _TIMEOUTS:
-        return Judgement(Verdict.CANCELLED, stopping, stopping.sentence)
-    if result.started_at is None:
-        waited = result.infrastructure or Reason.UNSCHEDULABLE
-        return Judgement(Verdict.INFRA_ERROR, waited, result.message or "the test never started")
-    return Judgement(Verdict.TIMED_OUT, stopping, stopping.sentence)
-
-
-def _judge_tests(exit_code: int, summary: ReportSummary) -> Judgement:
+def _judge_tests(task: Task, exit_code: int, summary: ReportSummary) -> Judgement:
     tests = summary.tests
     if tests is not None and tests.failed:
         return Judgement(Verdict.FAILED, Reason.TESTS_FAILED, f"{tests.failed} of {tests.total} tests failed")
@@ -83,8 +98,9 @@ def _judge_tests(exit_code: int, summary: ReportSummary) -> Judgement:
     if summary.unreadable:
         first = summary.unreadable[0]
         return Judgement(Verdict.FAILED, Reason.REPORT_MALFORMED, f"{first.file}: {first.error}")
-    if summary.missing:
-        message = f"no report matches {_listed(summary.missing)}, or it holds no test; the exit code alone is no proof"
+    if task.results.junit and (summary.missing or tests is None or not tests.total):
+        patterns = summary.missing or task.results.junit
+        message = f"no report matches {_listed(patterns)}, or it holds no test; the exit code alone is no proof"
         return Judgement(Verdict.FAILED, Reason.REPORT_MISSING, message)
     if summary.missing_outputs:
         message = f"declared, but not left behind: {_listed(summary.missing_outputs)}"

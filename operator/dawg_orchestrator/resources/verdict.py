@@ -27,7 +27,8 @@ class Verdict(StrEnum):
 
 
 NO_VERDICT_LETTER = "."
-BY_LETTER = {verdict.letter: verdict for verdict in Verdict}
+LEFT_OUT_LETTER = "s"  # Skipped by its own condition: unlike other skips it does not speak against a merge
+BY_LETTER = {verdict.letter: verdict for verdict in Verdict} | {LEFT_OUT_LETTER: Verdict.SKIPPED}
 GREEN = frozenset({Verdict.PASSED, Verdict.FLAKY})
 
 # The exit code of `dawg run` and `dawg wait`.

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from dawg_orchestrator.errors import StoreError
 
 _READ = 256 * 1024
 _UNSENT = "incoming"
+_ABANDONED_SECONDS = 3600.0  # another replica on the same volume may be receiving what is younger
 
 
 class TooLarge(StoreError):
@@ -81,10 +83,13 @@ class DiskBlobs:
 
     @classmethod
     def open(cls, root: Path, free_space_floor: int) -> DiskBlobs:
-        """Make the folder, and throw away what a killed process had half received; StoreError if it cannot be used."""
+        """Make the folder, and throw away what killed processes had half received; StoreError if it cannot be used."""
+        incoming = root / _UNSENT
         try:
-            shutil.rmtree(root / _UNSENT, ignore_errors=True)
-            (root / _UNSENT).mkdir(parents=True, exist_ok=True)
+            incoming.mkdir(parents=True, exist_ok=True)
+            for left in incoming.iterdir():
+                if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                    left.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"DAWG_DATA_DIR: {root} cannot be used: {error}") from error
         return cls(root, free_space_floor)

@@ -71,9 +71,12 @@ class Logs:
         query = select(_LOGS.c.size, _LOGS.c.complete, _LOGS.c.truncated).where(
             _LOGS.c.run == key.run, _LOGS.c.index == key.index, _LOGS.c.attempt == key.attempt
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        return LogState(*row) if row is not None else LogState()
+        row = await self._database.first(query)
+        return LogState(**row) if row is not None else LogState()
+
+    async def begun(self, key: LogKey) -> bool:
+        """Whether anything of it has arrived, be it only its end."""
+        return await self.state(key) != LogState()
 
     async def append(self, key: LogKey, offset: int, data: bytes, *, final: bool = False) -> LogState:
         """Add bytes that belong at ``offset``; what is there already is skipped. OffsetGap, NoSpace."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -109,7 +110,7 @@ def _case_row(namespace: str, position: int, case: TestCase) -> dict[str, Any]:
         "name": storable(case.name, _NAME) or "",
         "file": storable(case.file, _NAME),
         "outcome": case.outcome.value,
-        "duration": case.duration,
+        "duration": case.duration if math.isfinite(case.duration) else 0.0,
         "message": storable(case.message, _MESSAGE),
         "details": storable(case.details, _DETAILS),
     }

@@ -13,8 +13,7 @@ from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import GitSource
-
-from .gitserver import PASSWORD, USER, GitServer, Repository, git, new_repository, serve
+from integration.agent.gitserver import PASSWORD, USER, GitServer, Repository, git, new_repository, serve
 
 PATIENCE = timedelta(seconds=30)
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 
 from apiserver_double import ApiserverDouble
 from dawg_orchestrator.api.people import people_app
 from dawg_orchestrator.api.serve import assemble
 from dawg_orchestrator.api.services import Services
 from dawg_orchestrator.api.uploads import uploads_app
+from dawg_orchestrator.cluster.client import Cluster, Resource
+from dawg_orchestrator.cluster.credentials import find_credentials
+from dawg_orchestrator.errors import Conflict
 from dawg_orchestrator.settings import ApiSettings
 from dawg_orchestrator.store.history import History
+
+CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+CRDS_FOLDER = Path(__file__).parents[3] / "crds"
+NAMESPACES = Resource("", "v1", "namespaces")
 
 
 @pytest.fixture
@@ -62,3 +72,22 @@ async def people(services: Services) -> AsyncIterator[httpx.AsyncClient]:
         transport=httpx.ASGITransport(people_app(services)), base_url="http://people"
     ) as client:
         yield client
+
+
+@pytest.fixture
+async def real_cluster() -> AsyncIterator[Cluster]:
+    """The cluster that hack/up has started, with the resources' types."""
+    async with Cluster(find_credentials(), user_agent="dawg-tests") as cluster:
+        for file in sorted(CRDS_FOLDER.glob("*.yaml")):
+            with contextlib.suppress(Conflict):
+                await cluster.create(CRDS, None, yaml.safe_load(file.read_text()))
+        yield cluster
+
+
+@pytest.fixture
+async def namespace(real_cluster: Cluster) -> AsyncIterator[str]:
+    """A namespace that goes with the test."""
+    name = f"dawg-api-{uuid4().hex[:8]}"
+    await real_cluster.create(NAMESPACES, None, {"metadata": {"name": name}})
+    yield name
+    await real_cluster.delete(NAMESPACES, None, name)

@@ -211,3 +211,30 @@ async def test_wrong_questions_are_answered_in_the_same_form(people: httpx.Async
         answer = await people.get(path, headers=ann)
         assert answer.status_code in (400, 404)
         assert set(answer.json()) == {"error", "remedy"}
+
+
+async def test_a_log_that_has_not_begun_is_404_unless_somebody_waits_for_it(
+    people: httpx.AsyncClient, apiserver: ApiserverDouble, services: Services, ann: dict[str, str]
+) -> None:
+    apiserver.testrun("run", status={"tasks": [{"name": "unit", "index": 0, "attempt": 1}]})
+    await services.history.runs.begin("run-uid", "team", "run", NOON)
+    absent = await people.get(f"{RUN}/log", headers=ann)
+    await services.history.logs.append(LogKey("run-uid", 0, 1), 0, b"", final=True)
+    empty = await people.get(f"{RUN}/log", headers=ann)
+
+    assert (absent.status_code, empty.status_code, empty.content) == (404, 200, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/runs/team/%3Fwatch=true", "/v1/runs/team/a%00b", "/v1/runs/team/a%23b", "/v1/runs/te%3Fam/run",
+     "/v1/runs/team/run?uid=%00", "/v1/history?name=%00", "/v1/history?verdict=%00", "/v1/runs/team/-run",
+     "/v1/runs/team/run/artifacts/0/1/artifact/..%2Fa", "/v1/runs/team/run/log?index=99999999999",
+     "/v1/history?before=2026-01-01T00:00:00Z,%00"],
+)  # fmt: skip
+async def test_names_that_kubernetes_could_not_give_reach_neither_cluster_nor_database(
+    path: str, people: httpx.AsyncClient, apiserver: ApiserverDouble, ann: dict[str, str]
+) -> None:
+    apiserver.testrun("run")
+
+    assert (await people.get(path, headers=ann)).status_code == 400

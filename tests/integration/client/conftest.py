@@ -74,20 +74,24 @@ class Playground:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster() -> Iterator[Cluster]:
     """The cluster of KUBECONFIG, with the resources' types."""
     try:
         connected = connect(Target())
         connected.get("/version")
     except DawgError as error:
         pytest.skip(f"needs a cluster in KUBECONFIG (hack/up starts one): {error}")
+    made = []
     for file in sorted((ROOT / "crds").glob("*.yaml")):
         crd = yaml.safe_load(file.read_text())
         try:
             connected.get(f"{CRDS}/{crd['metadata']['name']}")
         except NotFound:
-            connected.create(CRDS, crd)
-    return connected
+            made.append(connected.create(CRDS, crd)["metadata"]["name"])
+    yield connected
+    for name in made:  # left behind, they would be in the way of the chart's
+        connected._json("DELETE", f"{CRDS}/{name}")
+    connected.close()
 
 
 @pytest.fixture(scope="session")

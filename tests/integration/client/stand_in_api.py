@@ -39,8 +39,10 @@ class StandIn(http.server.BaseHTTPRequestHandler):
             self._json(200, {"totalTasks": 3, "successRate": 1.0, "agentUtilization": 0.5})
         elif url.path.endswith("/log"):
             self._log(int(parse_qs(url.query)["offset"][0]))
-        elif url.path.startswith("/v1/runs/"):
-            self._json(200, {"name": "ended", "spec": {}, "status": {"verdict": "Failed", "mergeBlocked": True}})
+        elif url.path.startswith("/v1/runs/") and url.path.endswith("/ended"):
+            task = {"name": "unit", "index": 0, "attempt": 1, "verdict": "Failed"}
+            status = {"verdict": "Failed", "mergeBlocked": True, "tasks": [task]}
+            self._json(200, {"name": "ended", "uid": "uid-of-ended", "spec": {}, "status": status})
         else:
             self._json(404, {"error": f"no {url.path}", "remedy": "ask for something else"})
 

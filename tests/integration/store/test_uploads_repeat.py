@@ -162,7 +162,9 @@ async def test_a_tests_history_is_newest_first(history: History) -> None:
 
 
 async def test_what_no_database_takes_is_made_storable(history: History) -> None:
-    case = TestCase(name="a\x00b\ud800", message="x" * 5000, details="\x00", outcome=Outcome.FAILED)
+    case = TestCase(
+        name="a\x00b\ud800", message="x" * 5000, details="\x00", duration=float("nan"), outcome=Outcome.FAILED
+    )
 
     assert await put_report_raw(history, FullReport(cases=[case]))
 

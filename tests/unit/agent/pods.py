@@ -24,8 +24,11 @@ def running(at: datetime = NOON) -> dict[str, Any]:
     return {"running": {"startedAt": format_time(at)}}
 
 
+A_MINUTE_LATER = NOON + seconds(60)
+
+
 def ended(
-    code: int = 0, reason: str = "", *, at: datetime = NOON + seconds(60), began: datetime = NOON, message: str = ""
+    code: int = 0, reason: str = "", *, at: datetime = A_MINUTE_LATER, began: datetime = NOON, message: str = ""
 ) -> dict[str, Any]:
     return {
         "terminated": {

@@ -10,8 +10,7 @@ from dawg_agent.attempt import CHECKOUT, Sight, conclude, news
 from dawg_agent.podstate import PATIENCE, Waiting, trouble_of_job, trouble_of_pod
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import ReportSummary, SidecarEvent, TaskResult
-
-from .pods import NOON, a_pod, an_order, disrupted, ended, running, seconds, waiting
+from unit.agent.pods import NOON, a_pod, an_order, disrupted, ended, running, seconds, waiting
 
 LATER = NOON + seconds(90)
 COLLECTED = {"collected": SidecarEvent(event="collected", summary=ReportSummary(files=1))}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dawg_agent.collect import Collected, Sending, collect, glob_pattern, pack, unpack
+from dawg_agent.collect import Collected, collect, glob_pattern
+from dawg_agent.handing import Sending, pack, unpack
 from dawg_agent.volume import OutsideTheTree, Volume, open_inside
 from dawg_orchestrator.resources.protocol import SidecarOrder
 from dawg_orchestrator.resources.task import Results
-
-from .pods import ATTEMPT
+from unit.agent.pods import ATTEMPT
 
 REPORT = '<testsuite><testcase name="t"/></testsuite>'
 
@@ -26,18 +26,15 @@ def volume(tmp_path: Path) -> Volume:
     return made
 
 
-def an_order(
-    junit: tuple[str, ...] = (),
-    artifacts: tuple[str, ...] = (),
-    outputs: tuple[str, ...] = (),
-    hand_on: tuple[str, ...] = (),
-) -> SidecarOrder:
-    results = Results(junit=list(junit), artifacts=list(artifacts))
+Names = tuple[str, ...]
+
+
+def an_order(junit: Names = (), artifacts: Names = (), outputs: Names = (), hand_on: Names = ()) -> SidecarOrder:
     return SidecarOrder(
         attempt=ATTEMPT,
         key="unit",
         api_url="https://api",
-        results=results,
+        results=Results(junit=list(junit), artifacts=list(artifacts)),
         outputs=list(outputs),
         hand_on=list(hand_on),
     )
@@ -208,8 +205,55 @@ def test_a_handed_link_that_leads_out_is_refused_where_it_is_unpacked(volume: Vo
     other = tmp_path / "other"
     other.mkdir()
     sending = Sending("handed", "dist", volume.workspace / "dist", volume.workspace, tarred=True)
-    with pack(sending, volume.control) as packed, pytest.raises(tarfile.TarError):
+    with pack(sending, volume.control) as packed, pytest.raises(OutsideTheTree):
         unpack(packed, other)
+
+
+def a_member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return member
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [a_member("../evil")],
+        [a_member("/evil")],
+        [a_member("a/../../evil")],
+        [a_member("up", tarfile.SYMTYPE, "..")],
+        [a_member("up", tarfile.SYMTYPE, "/etc")],
+        [a_member("hard", tarfile.LNKTYPE, "../token")],
+        [a_member("device", tarfile.CHRTYPE)],
+        [a_member("pipe", tarfile.FIFOTYPE)],
+    ],
+    ids=lambda members: members[0].name + members[0].linkname,
+)
+def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path, members: list[tarfile.TarInfo]) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with (tmp_path / "packed.tar").open("w+b") as packed:
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for member in members:
+                archive.addfile(member)
+        with pytest.raises(OutsideTheTree):
+            unpack(packed, inside)
+
+    assert list(inside.iterdir()) == []
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_link_of_the_source_is_replaced_and_never_written_through(volume: Volume, tmp_path: Path) -> None:
+    written(volume.workspace, "dist", "new")
+    (sending,) = collect(an_order(hand_on=("dist",)), volume, None).sendings
+    other, elsewhere = tmp_path / "other", written(tmp_path, "elsewhere", "old")
+    other.mkdir()
+    (other / "dist").symlink_to(elsewhere)
+    with pack(sending, volume.control) as packed:
+        unpack(packed, other)
+
+    assert elsewhere.read_text() == "old"
+    assert (other / "dist").read_text() == "new"
 
 
 def test_half_an_exit_code_is_not_read(volume: Volume) -> None:

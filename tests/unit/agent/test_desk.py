@@ -6,8 +6,7 @@ from dawg_agent.desk import Desk
 from dawg_orchestrator.resources.protocol import Grant, LeaseId, Progress
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
-
-from .pods import ATTEMPT, NOON, an_order, seconds
+from unit.agent.pods import ATTEMPT, NOON, an_order, seconds
 
 FIRST = LeaseId(term=3, number=1)
 PASSED = TaskResult(exit_code=0)

@@ -111,8 +111,8 @@ def test_only_what_changed_becomes_a_line() -> None:
     assert next(ending(done)) == "checkout Failed (1/1 tasks, tests: -) ExitCode: exit code 1"
 
 
-def test_a_run_nobody_has_seen_is_called_so() -> None:
-    assert next(changes(None, a_run(conditions=[NOT_SEEN]))).startswith("checkout NotSeen: no controller")
+def test_a_run_that_was_just_created_is_no_alarm_yet() -> None:
+    assert list(changes(None, a_run(conditions=[NOT_SEEN]))) == ["checkout waits for a controller to take it"]
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_what_may_not_be_read_is_said_and_not_guessed() -> None:
 def test_a_missing_pool_names_the_pools_that_exist() -> None:
     run = a_run(spec={"pool": "gpu"}, queue={"reason": "PoolNotFound", "message": "no pool gpu"})
 
-    answers = why(run, pools={"default": a_pool(), "warm": a_pool()})
+    [answer] = why(run, pools={"default": a_pool(), "warm": a_pool()})
 
-    assert any("default, warm" in answer.remedy for answer in answers)
+    assert answer.remedy == "create it, or a run with another pool: default, warm"
 
 
 def test_a_tasks_own_pool_is_the_one_that_is_looked_at() -> None:
@@ -89,6 +89,15 @@ def test_tasks_with_the_same_reason_are_told_once() -> None:
     told = [answer for answer in answers if "256Mi" in answer.message]
     assert [answer.message for answer in told] == ["unit 1, unit 2, unit 3 and 2 more: 256Mi"]
     assert "limits.memory" in told[0].remedy
+
+
+def test_what_the_run_already_says_is_not_said_again_by_its_task_or_its_job() -> None:
+    event = {"reason": "BackoffLimitExceeded", "message": "x", "involvedObject": {"kind": "Job", "name": "j"}}
+    task = a_task(verdict="Failed", reason="ExitCode", message="exit code 3")
+
+    answers = why(ended("Failed", "ExitCode", "unit: exit code 3", tasks=[task]), events=[event])
+
+    assert [answer.reason for answer in answers] == ["ExitCode", "MergeBlocked"]
 
 
 def test_a_failed_run_says_where_its_failures_are() -> None:

@@ -1,0 +1,110 @@
+"""A pool's agents: the template of their pods, and the Deployment that makes them."""
+
+from __future__ import annotations
+
+from dawg_orchestrator.cluster.pods import (
+    JsonObject,
+    Surroundings,
+    add_pull_secrets,
+    add_scheduling,
+    container_security,
+    owner,
+    pod_security,
+    resource_amounts,
+    token_source,
+    volume_mount,
+    volume_source,
+)
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+
+_AGENT_GRACE_SECONDS = 30  # another agent adopts its Jobs
+
+
+def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -> JsonObject:
+    """The pods of a pool's agents; its hash decides which Deployment they belong to."""
+    tokens = [
+        token_source("controller-token", names.CONTROLLER_AUDIENCE),
+        token_source("api-token", names.API_AUDIENCE),
+    ]
+    volumes = [
+        {"name": "tokens", "projected": {"sources": tokens}},
+        {"name": "ca", "configMap": {"name": names.CA_CONFIG_MAP}},
+        {"name": "tmp", "emptyDir": {}},
+    ]  # fmt: skip
+    container: JsonObject = {
+        "name": "agent",
+        "image": spec.template.image or around.agent_image,
+        "imagePullPolicy": spec.template.image_pull_policy or around.agent_pull_policy,
+        "command": ["python", "-m", "dawg_agent", "agent"],
+        "env": _agent_env(pool_name, spec, around),
+        "ports": [{"name": "health", "containerPort": 8081}],
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "health"},
+            "periodSeconds": 10,
+            "failureThreshold": 6,
+        },
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "health"}, "periodSeconds": 2, "failureThreshold": 1},
+        "resources": resource_amounts(spec.template.resources)
+        or {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": {**container_security(), "readOnlyRootFilesystem": True},
+        "volumeMounts": [
+            {"name": "tokens", "mountPath": "/var/run/secrets/dawg", "readOnly": True},
+            {"name": "ca", "mountPath": "/var/run/secrets/dawg-ca", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            *(volume_mount(volume) for volume in spec.template.volumes),
+        ],
+    }
+    pod: JsonObject = {
+        "serviceAccountName": names.AGENT_SERVICE_ACCOUNT,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _AGENT_GRACE_SECONDS,
+        "securityContext": pod_security(),
+        "containers": [container],
+        "volumes": [*volumes, *(volume_source(volume) for volume in spec.template.volumes)],
+    }
+    add_scheduling(pod, spec.template.scheduling)
+    add_pull_secrets(pod, spec.template)
+    return pod
+
+
+def deployment_manifest(
+    namespace: str, pool_name: str, pool_uid: str, name: str, template_hash: str, pod: JsonObject, replicas: int
+) -> JsonObject:
+    """The Deployment of a pool's agents for one template."""
+    labels = {names.ROLE: "agent", names.POOL: pool_name[:63].strip("-."), names.TEMPLATE: template_hash}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels,
+            "ownerReferences": [owner("AgentPool", pool_name, pool_uid)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "progressDeadlineSeconds": 600,
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+                },
+                "spec": pod,
+            },
+        },
+    }
+
+
+def _agent_env(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -> list[JsonObject]:
+    values = {
+        "DAWG_POOL": pool_name,
+        "DAWG_SLOTS": str(spec.slots),
+        "DAWG_CONTROLLER": around.controller_address,
+        "DAWG_API_URL": around.api_url,
+    }
+    env: list[JsonObject] = [{"name": name, "value": value} for name, value in values.items()]
+    fields = {"DAWG_NAMESPACE": "metadata.namespace", "DAWG_POD": "metadata.name"}
+    env += [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
+    return env + [{"name": entry.name, "value": entry.value} for entry in spec.template.env]

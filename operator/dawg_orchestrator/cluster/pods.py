@@ -1,0 +1,95 @@
+"""What all pods share: the `restricted` pod security standard, tokens, volumes, and who owns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.agentpool import PodTemplate, Volume
+from dawg_orchestrator.resources.task import ResourceAmounts, Scheduling
+
+JsonObject = dict[str, Any]
+
+_USER = 10001
+_TOKEN_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all manifests share: the release's images and addresses."""
+
+    agent_image: str
+    agent_pull_policy: str
+    default_task_image: str
+    api_url: str
+    controller_address: str  # host:port of the headless Service
+
+
+def owner(kind: str, name: str, uid: str) -> JsonObject:
+    """A controlling owner; blockOwnerDeletion would ask for a right that nothing else needs."""
+    return {
+        "apiVersion": names.API_VERSION, "kind": kind, "name": name, "uid": uid,
+        "controller": True, "blockOwnerDeletion": False,
+    }  # fmt: skip
+
+
+def token_source(path: str, audience: str) -> JsonObject:
+    """A projected token of the pod's service account, for one audience."""
+    return {"serviceAccountToken": {"path": path, "audience": audience, "expirationSeconds": _TOKEN_SECONDS}}
+
+
+def literal(text: str) -> str:
+    """Text that Kubernetes leaves alone: in commands and variables it reads ``$(NAME)``, and makes ``$`` of ``$$``."""
+    return text.replace("$", "$$")
+
+
+def pod_security() -> JsonObject:
+    """Nobody special, and no way to become so."""
+    return {
+        "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+
+
+def container_security() -> JsonObject:
+    """What the standard asks of each container."""
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def resource_amounts(amounts: ResourceAmounts | None) -> JsonObject:
+    """Requests and limits, those that are set."""
+    if amounts is None:
+        return {}
+    return {key: value for key, value in (("requests", amounts.requests), ("limits", amounts.limits)) if value}
+
+
+def volume_source(volume: Volume) -> JsonObject:
+    """A volume of a pool's template; the prefix keeps its name apart from ours."""
+    source = {"emptyDir": volume.empty_dir, "configMap": volume.config_map, "ephemeral": volume.ephemeral}
+    return {"name": _volume_name(volume), **{key: value for key, value in source.items() if value is not None}}
+
+
+def _volume_name(volume: Volume) -> str:
+    return f"pool-{volume.name}"[:63].rstrip("-")
+
+
+def volume_mount(volume: Volume) -> JsonObject:
+    """Where it is mounted."""
+    return {"name": _volume_name(volume), "mountPath": volume.mount_path, "readOnly": volume.read_only}
+
+
+def add_scheduling(pod: JsonObject, scheduling: Scheduling | None) -> None:
+    """Where the pod may run."""
+    if scheduling is None:
+        return
+    if scheduling.node_selector:
+        pod["nodeSelector"] = scheduling.node_selector
+    if scheduling.tolerations:
+        pod["tolerations"] = [toleration.wire() for toleration in scheduling.tolerations]
+
+
+def add_pull_secrets(pod: JsonObject, template: PodTemplate) -> None:
+    """How its images are pulled."""
+    if template.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret.name} for secret in template.image_pull_secrets]

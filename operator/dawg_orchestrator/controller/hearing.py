@@ -1,0 +1,147 @@
+"""What agents say, and what that changes at the desk. An agent acts only on its own leases, in its own pool."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dawg_orchestrator.controller.records import Run
+from dawg_orchestrator.planning.lease import Agent, is_current
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.resources.protocol import (
+    Acceptance,
+    AttemptRef,
+    Cancel,
+    Drained,
+    Finished,
+    FromAgent,
+    FromController,
+    Hello,
+    LeaseId,
+    Progress,
+    Report,
+    Welcome,
+)
+from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
+
+if TYPE_CHECKING:
+    from dawg_orchestrator.controller.desk import Desk, Peer
+
+
+def hear_hello(desk: Desk, peer: Peer, hello: Hello, now: datetime) -> list[FromController]:
+    """An agent opens its session: take over what it holds, look at what it has finished."""
+    table = desk.table
+    table.agents[peer.uid] = agent = Agent(
+        peer.uid, peer.pod, peer.namespace, peer.pool, hello.slots, now, draining=hello.draining
+    )
+    revoked = [held.lease for held in hello.holding if not _keeps(desk, agent, held.lease, held.attempt)]
+    answers: list[FromController] = [Welcome(term=desk.term, revoked=revoked)]
+    for finished in hello.finished:
+        answers += _hear_end(desk, agent, finished, now)
+    said = {(held.attempt.run_uid, held.attempt.index) for held in hello.holding}
+    for lease in table.of_agent(peer.uid):
+        if lease.task not in said:  # granted, but never arrived: free it for somebody else
+            table.end(lease.task)
+            desk.wake_task(lease)
+            continue
+        stopping = desk.runs[lease.attempt.run_uid].states[lease.attempt.index].stopping
+        if stopping is not None:  # said while the agent could not hear it
+            answers.append(Cancel(lease=lease.id, reason=stopping))
+    desk.wake_claimed(peer)
+    desk.wake_pool((peer.namespace, peer.pool))
+    return answers
+
+
+def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromController]:
+    """Any later word of an agent; answers to send back at once."""
+    agent = desk.table.agents.get(uid)
+    if agent is None:
+        return []
+    agent.heard_at = now
+    if isinstance(message, Report):
+        finished = Finished(lease=message.lease, attempt=message.attempt, result=message.result)
+        return _hear_end(desk, agent, finished, now)
+    if isinstance(message, Progress):
+        _hear_progress(desk, agent, message, now)
+    elif isinstance(message, Drained):
+        agent.drained = agent.draining
+        desk.wake_pool((agent.namespace, agent.pool))
+    return []
+
+
+def _hear_end(desk: Desk, agent: Agent, finished: Finished, now: datetime) -> list[FromController]:
+    attempt, lease = finished.attempt, finished.lease
+    run = _run_of(desk, agent, attempt)
+    if run is None:
+        return [Acceptance(lease=lease, outcome="refused", reason="the run is finished or gone")]
+    state = run.states[attempt.index]
+    if state.attempt != attempt.attempt:
+        return [Acceptance(lease=lease, outcome="refused", reason="another attempt has taken its place")]
+    if state.running and not is_current(desk.table, lease, attempt, agent.uid):
+        return [Acceptance(lease=lease, outcome="refused", reason="the lease has ended")]
+    if not state.running and not _was_last(desk, run, attempt.index, lease):
+        return [Acceptance(lease=lease, outcome="refused", reason="the attempt has ended another way")]
+    if (agent.uid, lease) not in run.awaiting:  # said twice: accepted as soon as the first is on status
+        run.awaiting.append((agent.uid, lease))
+    if state.running:
+        run.ended_by[attempt.index] = lease
+        desk.conclude(run, finished, now)
+    desk.wake_run(run)
+    return []
+
+
+def _was_last(desk: Desk, run: Run, index: int, lease: LeaseId) -> bool:
+    """Whether this lease's report ended the attempt; of what former leaders accepted we only have the outcome."""
+    known = run.ended_by.get(index)
+    return lease == known if known is not None else lease.term < desk.term
+
+
+def _hear_progress(desk: Desk, agent: Agent, message: Progress, now: datetime) -> None:
+    run = _run_of(desk, agent, message.attempt)
+    if run is None or not is_current(desk.table, message.lease, message.attempt, agent.uid):
+        return
+    state = run.states[message.attempt.index]
+    if not state.running or state.attempt != message.attempt.attempt:
+        return
+    take_commit(run, message.commit)
+    started_at = min(message.started_at, now) if message.started_at else state.started_at
+    changed = replace(state, reason=message.reason, message=message.message[:1000], started_at=started_at)
+    desk.set_state(run, message.attempt.index, changed)
+    desk.wake_run(run)
+
+
+def take_commit(run: Run, commit: str | None) -> None:
+    """The first full commit that any of its tasks found is the run's."""
+    if commit and run.commit is None and re.match(FULL_COMMIT_PATTERN, commit):
+        run.commit = commit
+
+
+def _keeps(desk: Desk, agent: Agent, lease: LeaseId, attempt: AttemptRef) -> bool:
+    run = _run_of(desk, agent, attempt)
+    if run is None or run.graph is None:
+        return False
+    state = run.states[attempt.index]
+    exclusive = run.graph.cells[attempt.index].task.exclusive
+    if not state.running or state.attempt != attempt.attempt:
+        return False
+    if not desk.table.adopt(lease, attempt, agent.uid, exclusive=exclusive):
+        return False
+    _name_agent(desk, run, attempt.index, state, agent)
+    desk.wake_run(run)
+    return True
+
+
+def _name_agent(desk: Desk, run: Run, index: int, state: TaskState, agent: Agent) -> None:
+    if state.agent != agent.pod:
+        desk.set_state(run, index, replace(state, agent=agent.pod))
+
+
+def _run_of(desk: Desk, agent: Agent, attempt: AttemptRef) -> Run | None:
+    """The unfinished run an agent speaks of, if the task is one of its own pool's."""
+    run = desk.runs.get(attempt.run_uid)
+    if run is None or run.graph is None or not 0 <= attempt.index < len(run.states):
+        return None
+    pool = run.graph.cells[attempt.index].task.pool or run.spec.pool
+    return run if (run.namespace, pool) == (agent.namespace, agent.pool) else None

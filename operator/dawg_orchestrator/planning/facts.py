@@ -1,0 +1,75 @@
+"""What decides about one run: plain values, gathered by the controller and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dawg_orchestrator.planning.graph import Graph
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import NO_TESTS, TestCounts, TestRunSpec, TopFailure
+
+
+@dataclass(frozen=True, slots=True)
+class JobFact:
+    """A Job of the run as the cluster has it."""
+
+    name: str
+    uid: str
+    index: int
+    attempt: int
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFact:
+    """What a run needs to know of a pool; ``message`` says how busy it is."""
+
+    spec: AgentPoolSpec
+    reason: Reason  # why a task would wait there now
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRun:
+    """Another unfinished run of the same concurrency group and namespace."""
+
+    name: str
+    uid: str
+    created: datetime
+    admitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """All that decides about one run."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: datetime
+    term: int
+    spec: TestRunSpec
+    graph: Graph | None  # None: ``invalid`` says why
+    invalid: tuple[Reason, str] | None
+    states: tuple[TaskState, ...]
+    jobs: Mapping[int, JobFact]  # newest of each index
+    leased: frozenset[int]  # indexes that a live lease holds
+    pools: Mapping[str, PoolFact | None]
+    serving_since: datetime  # before it this leader heard nobody
+    older_jobs: tuple[JobFact, ...] = ()  # of attempts before the newest
+    awaited: frozenset[int] = frozenset()  # held by an agent, says status, that may still come back
+    unreachable: frozenset[int] = frozenset()  # exclusive, and its agent has been silent for long
+    pools_missing_since: Mapping[str, datetime] | None = None
+    group: tuple[GroupRun, ...] = ()
+    superseded: bool = False
+    started_at: datetime | None = None  # admission: status.startTime
+    commit: str | None = None
+    written: Mapping[str, object] | None = None  # the status as it stands
+    base_counts: TestCounts = NO_TESTS  # single tests of ended tasks that have no entry any more
+    base_failures: tuple[TopFailure, ...] = ()
+    outputs: Mapping[int, Mapping[str, str]] | None = None

@@ -1,0 +1,67 @@
+"""Which tasks can no longer run because of what they need, or because their condition is false."""
+
+from __future__ import annotations
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning import conditions
+from dawg_orchestrator.planning.gate import HARMLESS_SKIPS
+from dawg_orchestrator.planning.step import Step
+from dawg_orchestrator.planning.verdict import worst
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.task import Task
+from dawg_orchestrator.resources.verdict import GREEN, Verdict
+
+_Skip = tuple[Verdict, Reason, str]
+
+
+def settle_needs(step: Step) -> None:
+    """Skip what can no longer run; tasks come after what they need, so one pass is enough."""
+    for name in step.graph.order:
+        waiting = [
+            index for index in step.graph.of_task[name]
+            if not (step.states[index].done or step.states[index].attempt)
+        ]  # fmt: skip
+        skip = _why_skipped(step, step.graph.cells[waiting[0]].task) if waiting else None
+        if skip is not None:
+            for index in waiting:
+                step.settle(index, *skip)
+
+
+def _why_skipped(step: Step, task: Task) -> _Skip | None:
+    """Of all cells of a task the same: needs and conditions name tasks, not cells."""
+    if not all(step.has_ended(need) for need in task.needs):
+        return None
+    needed = step.graph.cells_of(task.needs)
+    bad = [index for index in needed if step.states[index].verdict not in GREEN]
+    harmful = [index for index in bad if step.states[index].reason not in HARMLESS_SKIPS]
+    if task.when is None and not bad:
+        return None
+    if task.when is not None:
+        try:
+            if conditions.is_met(task.when, _ended_tasks(step), step.facts.spec.parameters):
+                return None
+        except InvalidSpec as error:
+            return Verdict.FAILED, Reason.INVALID_SPEC, f"tasks[{task.name}].{error}"
+    parts = [f"its condition is false: {task.when}"] if task.when is not None else []
+    if bad:
+        first = (harmful or bad)[0]
+        parts.append(f"it needs {step.graph.cells[first].key}, which is {step.states[first].verdict}")
+    if harmful:  # also where its own condition leaves it out: that must not hide what did not pass
+        reason = Reason.NEED_NOT_PASSED
+    else:
+        reason = Reason.CONDITION_FALSE if task.when is not None else Reason.NEED_SKIPPED
+    return Verdict.SKIPPED, reason, "; ".join(parts)
+
+
+def _ended_tasks(step: Step) -> dict[str, dict[str, object]]:
+    """What a condition sees: verdict and outputs of every task that has ended."""
+    ended: dict[str, dict[str, object]] = {}
+    known = step.facts.outputs or {}
+    for name, indexes in step.graph.of_task.items():
+        if step.has_ended(name):
+            outputs: dict[str, str] = {}
+            for index in indexes:
+                outputs |= known.get(index, {})
+            verdicts = [step.states[index].verdict for index in indexes]
+            ended[name] = {"verdict": str(worst(v for v in verdicts if v is not None)), "outputs": outputs}
+    return ended

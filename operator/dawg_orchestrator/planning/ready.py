@@ -1,0 +1,111 @@
+"""Which tasks of a run want a slot now, and why each other one waits."""
+
+from __future__ import annotations
+
+from dawg_orchestrator.planning import progress
+from dawg_orchestrator.planning.facts import JobFact
+from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.lease import SILENCE
+from dawg_orchestrator.planning.order import QueuedTask
+from dawg_orchestrator.planning.plan import CancelRun
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.report import Waiting, retry_message
+from dawg_orchestrator.planning.step import Step
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import Concurrency
+
+
+def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
+    """The tasks that want a slot now, in the order of the run, and why each other unfinished one waits."""
+    ready: list[QueuedTask] = []
+    waiting: dict[int, Waiting] = {}
+    blocked = _why_run_waits(step)
+    unresolved = _is_unresolved(step)
+    resolving = unresolved and any(state.running for state in step.states)
+    for index, state in enumerate(step.states):
+        cell = step.graph.cells[index]
+        if state.running and _may_be_adopted(step, index, state):
+            ready.append(_queued(step, cell, adopt=True))
+        if index in step.facts.awaited:
+            step.look_at(max(step.facts.serving_since + SILENCE, step.now + SILENCE / 3))
+        if state.running or state.done:
+            continue
+        why = blocked or _why_task_waits(step, cell, state)
+        if why is None and resolving:
+            why = Waiting(Reason.RESOLVING_REVISION, Reason.RESOLVING_REVISION.sentence)
+        pool = step.facts.pools.get(step.pool_of(cell))
+        if why is None and pool is not None:
+            resolving = unresolved  # this task finds out which commit it is; the others wait for it
+            why = Waiting(pool.reason, pool.message)
+            ready.append(_queued(step, cell, adopt=False))
+        if why is not None:
+            waiting[index] = why
+    return ready, waiting
+
+
+def _may_be_adopted(step: Step, index: int, state: TaskState) -> bool:
+    """Its Job is under way, and whoever watched it is gone for good."""
+    held = index in step.facts.leased or index in step.facts.awaited
+    job: JobFact | None = step.facts.jobs.get(index)
+    return not held and job is not None and job.attempt == state.attempt and state.stopping is None
+
+
+def _why_run_waits(step: Step) -> Waiting | None:
+    concurrency = step.facts.spec.concurrency
+    if concurrency is None or step.facts.started_at is not None:
+        return None
+    mine = (step.facts.created, step.facts.uid)
+    if concurrency.policy == "CancelInProgress":
+        _cancel_older(step, concurrency, mine)
+    admitted = [run for run in step.facts.group if run.admitted]
+    first = [run for run in step.facts.group if not run.admitted and (run.created, run.uid) < mine]
+    if len(admitted) + len(first) < concurrency.max:
+        return None
+    names = ", ".join(run.name for run in [*admitted, *first][:3])
+    message = f"group {concurrency.group!r} admits {concurrency.max}; first: {names}"
+    return Waiting(Reason.WAITING_FOR_GROUP, message)
+
+
+def _cancel_older(step: Step, concurrency: Concurrency, mine: tuple[object, str]) -> None:
+    """As many older runs as are too many, the oldest first."""
+    older = sorted(
+        (run for run in step.facts.group if (run.created, run.uid) < mine), key=lambda run: (run.created, run.uid)
+    )
+    for run in older[: max(0, len(older) + 1 - concurrency.max)]:
+        step.act(CancelRun(run.name, run.uid))
+
+
+def _why_task_waits(step: Step, cell: Cell, state: TaskState) -> Waiting | None:
+    open_needs = [name for name in cell.task.needs if not step.has_ended(name)]
+    if open_needs:
+        return Waiting(Reason.WAITING_FOR_NEEDS, f"{', '.join(open_needs[:5])} must end first")
+    pool = step.pool_of(cell)
+    if step.facts.pools.get(pool) is None:
+        message = f"namespace {step.facts.namespace} has no AgentPool {pool!r}; create it or name another"
+        return Waiting(Reason.POOL_NOT_FOUND, message)
+    due = progress.retry_at(state, cell.task.retry.backoff, f"{step.facts.uid}{cell.key}")
+    if due is not None and step.now < due:
+        step.look_at(due)
+        return Waiting(Reason.RETRY_BACKOFF, retry_message(state, due))
+    if cell.task.exclusive and _leftovers(step, cell.index):
+        return Waiting(Reason.RETRY_BACKOFF, "the Job of an earlier attempt must be gone first; the task is exclusive")
+    return None
+
+
+def _leftovers(step: Step, index: int) -> bool:
+    """Whether a Job of an attempt that is over still stands, and with it perhaps its pod."""
+    return index in step.facts.jobs or any(job.index == index for job in step.facts.older_jobs)
+
+
+def _is_unresolved(step: Step) -> bool:
+    """Whether some task must still find out which commit the revision names."""
+    source = step.facts.spec.source
+    return source is not None and source.git is not None and step.facts.commit is None
+
+
+def _queued(step: Step, cell: Cell, *, adopt: bool) -> QueuedTask:
+    return QueuedTask(
+        namespace=step.facts.namespace, run=step.facts.name, run_uid=step.facts.uid, index=cell.index,
+        pool=step.pool_of(cell), priority=cell.task.priority or step.facts.spec.priority,
+        since=step.facts.created, adopt=adopt,
+    )  # fmt: skip

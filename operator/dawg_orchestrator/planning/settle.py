@@ -1,0 +1,221 @@
+"""What ends tasks of a run without an agent's report, and every stop that has to be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from dawg_orchestrator.planning import needs, progress
+from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.lease import SILENCE
+from dawg_orchestrator.planning.plan import DeleteJob, StopAttempt
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.step import Step
+from dawg_orchestrator.planning.verdict import judge_lost, judge_stop
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.model import format_duration
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import TaskResult
+from dawg_orchestrator.resources.verdict import GREEN, Verdict
+
+STOP_GRACE = timedelta(seconds=90)  # how long a stopped attempt may take to report before it is settled without
+POOL_GRACE = timedelta(minutes=5)  # how long a run waits for a pool that does not exist
+JOB_GRACE = timedelta(seconds=10)  # how long a granted attempt may be without a Job before the Job counts as lost
+
+
+def settle(step: Step) -> None:
+    """All that is due, in this order; at last the Jobs that nobody needs any more."""
+    _mark_unreachable(step)
+    _settle_missing_jobs(step)
+    if step.facts.spec.cancelled:
+        _end_all(step, Reason.CANCELLED, "the run was cancelled")
+    elif step.facts.superseded:
+        _end_all(step, Reason.SUPERSEDED, "a newer run of its concurrency group took over")
+    _settle_group_skip(step)
+    _settle_run_timeout(step)
+    _settle_task_timeouts(step)
+    _settle_missing_pools(step)
+    _settle_unfit_pools(step)
+    before: list[TaskState] = []
+    while before != step.states:  # a task that fails here may fail the run fast, and what that skips may skip others
+        before = list(step.states)
+        needs.settle_needs(step)
+        _settle_fail_fast(step)
+        _settle_stopped(step)
+    _drop_needless_jobs(step)
+
+
+def why_unfit(cell: Cell, pool: AgentPoolSpec, name: str) -> tuple[Reason, str] | None:
+    """Why this pool can never run this task; None when it can."""
+    if pool.executor != "Job":
+        message = f"pool {name!r} has executor {pool.executor}; this release runs tasks in pools of executor Job"
+        return Reason.NOT_AVAILABLE, message
+    if pool.trust == "untrusted" and cell.task.secrets:
+        field = f"tasks[{cell.task.name}].secrets"
+        return Reason.INVALID_SPEC, f"{field}: pool {name!r} is untrusted, its tasks get no Secrets"
+    return None
+
+
+def _end_all(step: Step, reason: Reason, message: str) -> None:
+    verdict = Verdict.SKIPPED if reason is Reason.CONCURRENCY_SKIP else Verdict.CANCELLED
+    for index, state in enumerate(step.states):
+        if state.running:
+            step.stop(index, reason)
+        elif not state.done:
+            step.settle(index, verdict, reason, message)
+
+
+def _mark_unreachable(step: Step) -> None:
+    """An exclusive task whose agent is silent says so, and no longer once the agent has answered."""
+    for index, state in enumerate(step.states):
+        if not state.running:
+            continue
+        marked = state.reason is Reason.AGENT_UNREACHABLE
+        if index in step.facts.unreachable and not marked:
+            message = f"agent {state.agent} is silent; the task waits until it answers or its pod is deleted"
+            step.states[index] = replace(state, reason=Reason.AGENT_UNREACHABLE, message=message)
+        elif marked and index not in step.facts.unreachable:
+            reason = Reason.RUNNING if state.started_at else Reason.STARTING
+            step.states[index] = replace(state, reason=reason, message="")
+
+
+def _settle_missing_jobs(step: Step) -> None:
+    """A running attempt whose Job is gone and that no agent holds was lost: nobody will report it."""
+    facts = step.facts
+    for index, state in enumerate(step.states):
+        if not state.running or state.job is None or index in facts.leased:
+            continue
+        job = facts.jobs.get(index)
+        if job is not None and job.attempt == state.attempt:
+            continue
+        lost_at = max((state.granted_at or facts.serving_since) + JOB_GRACE, facts.serving_since + SILENCE)
+        if index in facts.awaited or step.now < lost_at:
+            step.look_at(max(lost_at, step.now + JOB_GRACE))
+            continue
+        cell = step.graph.cells[index]
+        judgement = judge_lost(state.stopping, started=state.started_at is not None)
+        step.states[index] = progress.concluded(state, cell, judgement, TaskResult(), step.now)
+
+
+def _settle_group_skip(step: Step) -> None:
+    concurrency = step.facts.spec.concurrency
+    if concurrency is None or step.facts.started_at is not None or concurrency.policy != "Skip":
+        return
+    others = [run for run in step.facts.group if run.admitted]
+    if len(others) >= concurrency.max:
+        message = f"run {others[0].name} of group {concurrency.group!r} is under way"
+        _end_all(step, Reason.CONCURRENCY_SKIP, message)
+
+
+def _settle_run_timeout(step: Step) -> None:
+    if step.facts.started_at is None:
+        return
+    due = step.facts.started_at + step.facts.spec.timeout
+    if step.now < due:
+        step.look_at(due)
+        return
+    message = f"the run's timeout of {format_duration(step.facts.spec.timeout)} ended before the task could"
+    for index, state in enumerate(step.states):
+        if state.running:
+            step.stop(index, Reason.RUN_TIMEOUT)
+        elif not state.done:
+            step.settle(index, Verdict.TIMED_OUT, Reason.RUN_TIMEOUT, message)
+
+
+def _settle_task_timeouts(step: Step) -> None:
+    for index, state in enumerate(step.states):
+        if not state.running or state.started_at is None or state.stopping is not None:
+            continue
+        due = state.started_at + step.timeout_of(step.graph.cells[index])
+        if step.now >= due:
+            step.stop(index, Reason.TIMEOUT)
+        else:
+            step.look_at(due)
+
+
+def _settle_missing_pools(step: Step) -> None:
+    """A pool may come late or be replaced; after a while its tasks end, and nobody watches those that run in it."""
+    facts = step.facts
+    missing_since = facts.pools_missing_since or {}
+    for index, state in enumerate(step.states):
+        name = step.pool_of(step.graph.cells[index])
+        if state.done or index in facts.leased or facts.pools.get(name) is not None:
+            continue
+        due = max(facts.created, missing_since.get(name, facts.created)) + POOL_GRACE
+        message = f"namespace {facts.namespace} has no AgentPool {name!r}; create it or name another"
+        if step.now < due:
+            step.look_at(due)
+        elif state.running:
+            step.states[index] = replace(state, message=message)
+            step.stop(index, Reason.POOL_NOT_FOUND)
+        else:
+            step.settle(index, Verdict.INFRA_ERROR, Reason.POOL_NOT_FOUND, message)
+
+
+def _settle_unfit_pools(step: Step) -> None:
+    """A pool that can never run a task says so at once."""
+    for index, state in enumerate(step.states):
+        if state.done or state.running:
+            continue
+        cell = step.graph.cells[index]
+        pool = step.facts.pools.get(step.pool_of(cell))
+        unfit = why_unfit(cell, pool.spec, step.pool_of(cell)) if pool is not None else None
+        if unfit is not None:
+            step.settle(index, Verdict.FAILED, *unfit)
+
+
+def _settle_fail_fast(step: Step) -> None:
+    if not step.facts.spec.fail_fast:
+        return
+    red = (Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR)
+    failed = next((index for index, state in enumerate(step.states) if state.verdict in red), None)
+    if failed is None:
+        return
+    message = f"{step.graph.cells[failed].key} failed and failFast is set"
+    for index, state in enumerate(step.states):
+        if state.running:
+            step.stop(index, Reason.FAIL_FAST)
+        elif not state.done:
+            step.settle(index, Verdict.CANCELLED if state.attempt else Verdict.SKIPPED, Reason.FAIL_FAST, message)
+
+
+def _settle_stopped(step: Step) -> None:
+    """A stopped attempt whose agent is gone or silent gets its verdict without a report."""
+    for index, state in enumerate(step.states):
+        if not state.running or state.stopping is None or state.stopped_at is None:
+            continue
+        job = step.facts.jobs.get(index)
+        nobody = index not in step.facts.leased and job is None
+        due = state.stopped_at + STOP_GRACE
+        if not nobody and step.now < due:
+            step.look_at(due)
+            if job is not None and not job.deleting and job.attempt == state.attempt:
+                step.act(StopAttempt(index, state.stopping))  # its Job came to be after the first one
+            continue
+        waited = state.reason if state.reason is not None and state.reason.infrastructure else None
+        started = state.started_at is not None
+        judgement = judge_stop(state.stopping, started=started, waited=waited, message=state.message)
+        step.settle(index, judgement.verdict, judgement.reason, judgement.message)
+
+
+def _drop_needless_jobs(step: Step) -> None:
+    """Jobs of passed tasks whose log is stored go at once; failed ones stay for people until the run goes.
+
+    A Job of an attempt that is over, or of a task that ended without its test's end, must not go on running.
+    """
+    for job in step.facts.older_jobs:
+        if not job.deleting:
+            step.act(DeleteJob(job.name, job.uid))
+    for index, job in step.facts.jobs.items():
+        if index >= len(step.states) or job.deleting or index in step.facts.leased:
+            continue
+        state = step.states[index]
+        if job.attempt == state.attempt and (state.running or _is_worth_keeping(state)):
+            continue
+        if not any(isinstance(action, StopAttempt) and action.index == index for action in step.actions):
+            step.act(DeleteJob(job.name, job.uid))
+
+
+def _is_worth_keeping(state: TaskState) -> bool:
+    """A test that ran to its end: for people if it failed, for its log if that is not stored yet."""
+    return state.done and state.exit_code is not None and (state.verdict not in GREEN or not state.log_stored)

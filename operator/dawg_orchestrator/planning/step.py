@@ -1,0 +1,66 @@
+"""One pass over a run's tasks: the working copy that settle.py and ready.py share."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from dawg_orchestrator.planning import progress
+from dawg_orchestrator.planning.facts import RunFacts
+from dawg_orchestrator.planning.graph import Cell, Graph
+from dawg_orchestrator.planning.plan import RunAction, StopAttempt
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.verdict import Verdict
+
+
+class Step:
+    """States that change during the pass, actions and times to look again that come out of it."""
+
+    def __init__(self, facts: RunFacts, graph: Graph, now: datetime) -> None:
+        self.facts, self.graph, self.now = facts, graph, now
+        self.states: list[TaskState] = list(facts.states)
+        self.actions: list[RunAction] = []
+        self._looks: list[datetime] = []
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every task has its verdict."""
+        return all(state.done for state in self.states)
+
+    @property
+    def next_look(self) -> datetime | None:
+        """The earliest time at which waiting alone changes something."""
+        return min(self._looks, default=None)
+
+    def look_at(self, due: datetime) -> None:
+        """Something is due then."""
+        self._looks.append(due)
+
+    def act(self, action: RunAction) -> None:
+        """Ask for it, once."""
+        if action not in self.actions:
+            self.actions.append(action)
+
+    def settle(self, index: int, verdict: Verdict, reason: Reason, message: str) -> None:
+        """The task ends without a report."""
+        self.states[index] = progress.settled(self.states[index], verdict, reason, message, self.now)
+
+    def stop(self, index: int, reason: Reason) -> None:
+        """Ask for the end of a running attempt; also when there is no Job yet: the agent is told."""
+        if self.states[index].stopping is None:
+            self.states[index] = progress.stop(self.states[index], reason, self.now)
+            self.act(StopAttempt(index, reason))
+
+    def pool_of(self, cell: Cell) -> str:
+        """The name of the pool that runs the cell."""
+        return cell.task.pool or self.facts.spec.pool
+
+    def timeout_of(self, cell: Cell) -> timedelta:
+        """How long an attempt may run: the task's timeout within what its pool allows."""
+        pool = self.facts.pools.get(self.pool_of(cell))
+        longest = pool.spec.max_task_duration if pool is not None else self.facts.spec.timeout
+        return min(cell.task.timeout, longest) if cell.task.timeout is not None else longest
+
+    def has_ended(self, task: str) -> bool:
+        """Whether all cells of a task have their verdicts."""
+        return all(self.states[index].done for index in self.graph.of_task[task])

@@ -1,0 +1,107 @@
+"""A read-only git server over smart HTTP: `git http-backend` behind the standard library's HTTP server.
+
+    python git_server.py FOLDER [PORT]
+
+Serves every bare repository NAME.git of FOLDER at http://HOST:PORT/NAME.git. Pushing is refused.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+DEFAULT_PORT = 8080
+# A client asks for what it lacks; no such question of an honest one is longer.
+LONGEST_QUESTION = 16 * 1024 * 1024
+READ_ONLY = {
+    "GIT_HTTP_EXPORT_ALL": "1",
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "http.receivepack",
+    "GIT_CONFIG_VALUE_0": "false",
+    # The folder is a volume, whose owner need not be who serves it.
+    "GIT_CONFIG_KEY_1": "safe.directory",
+    "GIT_CONFIG_VALUE_1": "*",
+}
+
+
+class GitHandler(BaseHTTPRequestHandler):
+    """Hands each request to a `git http-backend` of its own, by the rules of CGI."""
+
+    repositories: Path
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length")
+        if length is None or not length.isdigit():
+            self.close_connection = True
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+        elif int(length) > LONGEST_QUESTION:
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._answer(self.rfile.read(int(length)))
+
+    def _answer(self, question: bytes) -> None:
+        with subprocess.Popen(
+            ["git", "http-backend"], env=self._environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as backend:
+            assert backend.stdin is not None
+            assert backend.stdout is not None
+            # Without a question the backend may end, or answer in full, before it has read anything.
+            try:
+                backend.stdin.write(question)
+                backend.stdin.close()
+            except BrokenPipeError:
+                self.log_message("git http-backend did not read the question")
+            status, headers = HTTPStatus.OK, []
+            while line := backend.stdout.readline().decode("latin-1").strip():
+                name, _, value = line.partition(":")
+                if name.lower() == "status":
+                    status = HTTPStatus(int(value.split()[0]))
+                else:
+                    headers.append((name, value.strip()))
+            self._send(status, headers, backend.stdout.read())
+
+    def _send(self, status: HTTPStatus, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() != "content-length":
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _environment(self) -> dict[str, str]:
+        path, _, query = self.path.partition("?")
+        return {
+            **READ_ONLY,
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.repositories),
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "REMOTE_ADDR": self.client_address[0],
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": self.headers.get("Content-Length", ""),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }
+
+
+def main() -> None:
+    if len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).is_dir() or shutil.which("git") is None:
+        sys.exit(f"{__doc__}\nA folder and git are needed.")
+    GitHandler.repositories = Path(sys.argv[1]).resolve()
+    port = int(sys.argv[2]) if len(sys.argv) == 3 else DEFAULT_PORT
+    with ThreadingHTTPServer(("", port), GitHandler) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

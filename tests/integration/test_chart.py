@@ -1,0 +1,227 @@
+"""The chart before a real apiserver: what it installs, keeps and refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chart import AUTHORITY, CHART, OWN_CERTIFICATE, VARIANTS, needs_helm, of_kind, refusal, render, the
+from realcluster import ROOT, Manifest, RealCluster, apply_definitions, namespace_on_cluster
+
+pytestmark = needs_helm
+
+
+def environment(deployment: Manifest) -> dict[str, Any]:
+    entries = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealCluster]:
+    with namespace_on_cluster("dawg-chart") as cluster:
+        apply_definitions(cluster)
+        yield cluster
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_apiserver_takes_everything_that_is_rendered(variant: str, cluster: RealCluster) -> None:
+    values = {**VARIANTS[variant]}
+    if "namespaces" in values:
+        values["namespaces"] = [cluster.namespace, "default"]
+    everything = {"apiVersion": "v1", "kind": "List", "items": render(cluster.namespace, **values)}
+    apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"]
+    RealCluster("").done(*apply, stdin=json.dumps(everything))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_pod_is_restricted(variant: str, cluster: RealCluster) -> None:
+    cluster.done("label", "--overwrite", "ns", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    for owner in of_kind(render(**VARIANTS[variant]), "Deployment", "Job"):
+        spec = owner["spec"]["template"]["spec"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-"}}
+        assert cluster.refusal({**pod, "spec": {**spec, "serviceAccountName": "default"}}) == ""
+        for container in spec["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["limits"]["memory"]
+            assert container["resources"]["requests"]
+
+
+def test_a_pod_that_is_not_restricted_would_be_noticed(cluster: RealCluster) -> None:
+    cluster.done("label", "--overwrite", "ns", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    assert 'violates PodSecurity "restricted' in cluster.refusal(pod)
+
+
+# Install, upgrade, uninstall
+
+
+def test_definitions_and_history_outlive_the_release() -> None:
+    manifests = render()
+    for manifest in [
+        *of_kind(manifests, "CustomResourceDefinition"),
+        the(manifests, "PersistentVolumeClaim", "dawg-data"),
+    ]:
+        assert manifest["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_definitions_are_those_of_the_checkout() -> None:
+    rendered = {manifest["metadata"]["name"]: manifest for manifest in of_kind(render(), "CustomResourceDefinition")}
+    committed = [yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")]
+    assert {crd["metadata"]["name"]: crd["spec"] for crd in committed} == {
+        name: manifest["spec"] for name, manifest in rendered.items()
+    }
+
+
+def test_the_default_pool_is_applied_in_every_watched_namespace_by_a_hook() -> None:
+    manifests = render(namespaces=["a", "b"], defaultPool={"maxAgents": 9}, defaultTaskImage="tests:1")
+    orders = json.loads(the(manifests, "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
+    assert [(pool["metadata"]["namespace"], pool["metadata"]["name"]) for pool in orders["apply"]] == [
+        ("a", "default"), ("b", "default"),
+    ]  # fmt: skip
+    assert orders["apply"][0]["spec"] == {
+        "executor": "Job", "minAgents": 2, "maxAgents": 9, "slots": 4, "jobTemplate": {"image": "tests:1"},
+    }  # fmt: skip
+
+
+def test_what_hooks_leave_behind_is_nothing() -> None:
+    hooks = [manifest for manifest in render() if "helm.sh/hook" in manifest["metadata"].get("annotations", {})]
+    assert {manifest["kind"] for manifest in hooks} == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Job"}
+    for manifest in hooks:
+        assert "hook-succeeded" in manifest["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+
+
+def test_the_default_pools_are_taken_as_they_are(cluster: RealCluster) -> None:
+    orders = json.loads(the(render(cluster.namespace), "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
+    assert cluster.refusal(orders["apply"][0], "--validate=strict") == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "strategy"),
+    [
+        ({}, "Recreate"),
+        ({"api": {"database": {"url": "postgresql+asyncpg://db/dawg"}}}, "Recreate"),
+        (VARIANTS["postgres"], "RollingUpdate"),
+    ],
+)
+def test_the_api_rolls_only_where_two_may_write(values: dict[str, Any], strategy: str) -> None:
+    assert the(render(**values), "Deployment", "dawg-api")["spec"]["strategy"]["type"] == strategy
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "two apis on SQLite": ({"api": {"replicas": 2}}, "/api"),
+    "two apis on SQLite by its URL": (
+        {"api": {"replicas": 2, "database": {"url": "sqlite:///x"}, "persistence": {"accessMode": "ReadWriteMany"}}},
+        "/api/database",
+    ),
+    "two apis on a volume of one node": (
+        {"api": {"replicas": 2, "database": {"secretName": "db"}}}, "/api/persistence/accessMode",
+    ),
+    "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
+    "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),
+    "a namespace": ({"namespaces": ["Team A"]}, "/namespaces/0"),
+    "an ingress in the clear": (
+        {"api": {"ingress": {"enabled": True, "host": "h", "controllerNamespaceLabels": {"a": "b"}}}}, "tlsSecretName",
+    ),
+    "an ingress from everywhere": (
+        {"api": {"ingress": {"enabled": True, "host": "h", "tlsSecretName": "t"}}}, "controllerNamespaceLabels",
+    ),
+    "an own certificate without its authority": (
+        {"tls": {"mode": "existingSecret", "existingSecret": "s"}}, "caBundle",
+    ),
+    "no issuer": ({"tls": {"mode": "certManager", "caBundle": "x"}}, "issuerRef"),
+    "no replica": ({"controller": {"replicas": 0}}, "/controller/replicas"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_values_that_cannot_work_are_refused(name: str) -> None:
+    values, place = REFUSED[name]
+    assert place in refusal(**values)
+
+
+def test_every_value_is_described_by_the_schema() -> None:
+    def paths(values: dict[str, Any], schema: dict[str, Any], before: str = "") -> Iterator[str]:
+        for name, value in values.items():
+            described = schema.get("properties", {}).get(name)
+            if described is None:
+                yield f"{before}{name}"
+            elif isinstance(value, dict) and "properties" in described:
+                yield from paths(value, described, f"{before}{name}.")
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert list(paths(yaml.safe_load((CHART / "values.yaml").read_text()), schema)) == []
+
+
+# Settings
+
+
+def test_both_roles_are_told_where_the_other_is() -> None:
+    manifests = render(
+        "quality", namespaces=["team-a", "team-b"], image={"agent": {"repository": "r/agent", "tag": "7"}}
+    )
+    controller = environment(the(manifests, "Deployment", "dawg-controller"))
+    api = environment(the(manifests, "Deployment", "dawg-api"))
+
+    assert controller["DAWG_NAMESPACES"] == api["DAWG_NAMESPACES"] == "team-a,team-b"
+    assert controller["DAWG_CONTROLLER_ADDRESS"] == "dawg-controller.quality.svc:8443"
+    assert controller["DAWG_API_URL"] == "https://dawg-api.quality.svc:8444"
+    assert controller["DAWG_AGENT_IMAGE"] == "r/agent:7"
+    assert api["DAWG_CONTROLLER_SERVICE_ACCOUNT"] == "quality:dawg-controller"
+
+
+def test_the_certificate_is_valid_for_the_names_that_are_dialled(tmp_path: Path) -> None:
+    manifests = render("quality", namespaces=["team-a"])
+    secret = the(manifests, "Secret", "dawg-tls")["data"]
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(secret["ca.crt"]))
+    (tmp_path / "tls.crt").write_bytes(base64.b64decode(secret["tls.crt"]))
+    for host in ("dawg-controller.quality.svc", "dawg-api.quality.svc"):
+        files = [str(tmp_path / "ca.crt"), "-verify_hostname", host, str(tmp_path / "tls.crt")]
+        command = ["openssl", "verify", "-CAfile", *files]
+        subprocess.run(command, check=True, capture_output=True)
+    authority = the(manifests, "ConfigMap", "dawg-ca", "team-a")["data"]["ca.crt"]
+    assert authority == (tmp_path / "ca.crt").read_text()
+
+
+def test_an_own_certificate_brings_its_own_authority() -> None:
+    manifests = render(namespaces=["team-a"], tls=OWN_CERTIFICATE)
+    assert of_kind(manifests, "Secret") == []
+    for namespace in ("dawg", "team-a"):
+        assert the(manifests, "ConfigMap", "dawg-ca", namespace)["data"]["ca.crt"] == AUTHORITY
+
+
+def test_cert_manager_makes_the_certificate() -> None:
+    tls = {
+        "mode": "certManager",
+        "certManager": {"issuerRef": {"name": "ca", "kind": "ClusterIssuer"}},
+        "caBundle": AUTHORITY,
+    }
+    certificate = the(render(tls=tls), "Certificate", "dawg")["spec"]
+    assert certificate["secretName"] == "dawg-tls"
+    assert "dawg-api.dawg.svc" in certificate["dnsNames"]
+
+
+def test_metrics_of_both_roles_are_scraped_where_wanted() -> None:
+    assert of_kind(render(), "ServiceMonitor") == []
+    manifests = render(metrics={"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
+    monitor = the(manifests, "ServiceMonitor", "dawg")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    scraped = [service for service in of_kind(manifests, "Service") if wanted <= service["metadata"]["labels"].items()]
+    assert {service["metadata"]["name"] for service in scraped} == {"dawg-controller", "dawg-api"}
+    assert all("metrics" in {port["name"] for port in service["spec"]["ports"]} for service in scraped)
+
+
+def test_the_folder_of_definitions_is_a_link() -> None:
+    assert str((CHART / "files" / "crds").readlink()) == "../../../crds"
