@@ -45,6 +45,7 @@ class Checks:
             "formatting": lambda: self._tool("ruff", *formatted),
             "lint": lambda: self._tool("ruff", *linted),
             "crds": self._crds,
+            "docs": self._docs,
             "imports": lambda: self._tool("lint-imports"),
             "types": lambda: self._tool("mypy"),
             "chart": self._chart,
@@ -68,6 +69,9 @@ class Checks:
 
     def _crds(self) -> Finding:
         return self._run([REPOSITORY / "hack" / "update-crds", *([] if self._fix else ["--check"])])
+
+    def _docs(self) -> Finding:
+        return self._run([REPOSITORY / "hack" / "update-docs", *([] if self._fix else ["--check"])])
 
     def _chart(self) -> Finding:
         helm = _helm()
@@ -116,9 +120,11 @@ def _helm() -> Path | None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Check formatting, style, types, import contracts, crds/ and the chart."""
+    """Check formatting, style, types, import contracts, crds/, docs/ and the chart."""
     parser = argparse.ArgumentParser(prog="hack/check", description=main.__doc__)
-    parser.add_argument("--fix", action="store_true", help="write what can be written: formatting, simple lint, crds/")
+    parser.add_argument(
+        "--fix", action="store_true", help="write what can be written: formatting, simple lint, crds/, docs/"
+    )
     arguments = parser.parse_args(words)
     try:
         checks = Checks(ensure_venv(), fix=arguments.fix).all()

@@ -63,11 +63,15 @@ def eventually(look: Callable[[], T], *, within: float, every: float = 0.2, told
     """Look until there is something (true) to see; fails with what was seen last."""
     deadline = time.monotonic() + within
     while True:
-        seen = look()
-        if seen:
-            return seen
+        try:
+            seen = look()
+            if seen:
+                return seen
+            last = repr(seen)
+        except AssertionError as error:  # kubectl could not be answered just now
+            last = str(error)
         if time.monotonic() > deadline:
-            raise AssertionError(f"not seen within {within} s; last: {seen!r} {told()}")
+            raise AssertionError(f"not seen within {within} s; last: {last} {told()}")
         time.sleep(every)
 
 

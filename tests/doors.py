@@ -92,7 +92,9 @@ class Api:
     def _ask(self, path: str) -> tuple[int, bytes]:
         if self._port is None:
             self._token = self._kubectl("create", "token", "dawg-viewer").strip()
-            self._port = self._way.enter_context(forwarded(self._kubectl, ready_pod(self._kubectl, API_PODS), PEOPLE_PORT))
+            self._port = self._way.enter_context(
+                forwarded(self._kubectl, ready_pod(self._kubectl, API_PODS), PEOPLE_PORT)
+            )
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         with contextlib.closing(connection):
             connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})

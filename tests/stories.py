@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster_at_hand import AGENT_PODS, TASK_PODS, JsonObject, Kubectl, eventually
 
-FINISH_SECONDS = 120.0
+FINISH_SECONDS = 240.0
 
 
 class Story:

@@ -22,6 +22,7 @@ _CREATE = frozenset({"CreateContainerError", "RunContainerError", "PreCreateHook
 _NODE_GONE = frozenset(
     {"DeletionByTaintManager", "DeletionByPodGC", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"}
 )
+_QUOTA = ("exceeded quota", "status unknown for quota")  # the second: a quota that was made a moment ago
 _MESSAGE = 600
 
 
@@ -185,7 +186,7 @@ def trouble_of_job(events: list[JsonObject]) -> Waiting | None:
     if not failed:
         return None
     told = max(failed, key=_event_time).get("message", "")[:_MESSAGE]
-    if "exceeded quota" in told:
+    if any(phrase in told for phrase in _QUOTA):
         return Waiting(Reason.QUOTA_EXCEEDED, f"{told}; raise the ResourceQuota, or wait until other pods end")
     return Waiting(Reason.JOB_REFUSED, told, PATIENCE)
 

@@ -139,7 +139,9 @@ async def _run(settings: SidecarSettings, *, only_prepare: bool) -> int:
         sidecar.attend_from_now()
     preparing = asyncio.create_task(sidecar.prepare())
     stopping = asyncio.create_task(sidecar.stopping.wait())
-    await asyncio.wait({preparing, stopping}, return_when="FIRST_COMPLETED")
+    awaited = settings.order.git is not None or bool(settings.order.inputs)
+    # A test that waits for nothing may be over before we are ready: what it left is collected all the same.
+    await asyncio.wait({preparing, stopping} if awaited else {preparing}, return_when="FIRST_COMPLETED")
     if not preparing.done():  # the pod is being deleted: nobody waits for the tree any more
         preparing.cancel()
         with contextlib.suppress(asyncio.CancelledError):

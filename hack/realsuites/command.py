@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     projects = [project for project in PROJECTS if not options.project or project.name in options.project]
     shapes = [Shape.PLAIN, Shape.SHARDS] if options.quick else list(Shape)
+    # Whoever ends this command early wants nothing to go on in the cluster.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         comparisons = _compare(projects, shapes, keep=options.keep)
     except (ClusterError, EnvironmentUnusable) as error:

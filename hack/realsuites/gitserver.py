@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localcluster import commands, kubectl
+from localcluster import commands, kubectl, processes
+from localcluster.errors import ClusterError
 from localcluster.images import BuiltImage
 from localcluster.progress import step
 from realsuites.outside import LAST_LINES
@@ -16,6 +17,7 @@ NAME = "git"
 PORT = 8080
 _FOLDER = "/repositories"
 _READY_SECONDS = 120
+_TIDY_SECONDS = 60.0
 _SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 _POD_SECURITY = {
     "runAsNonRoot": True,
@@ -39,7 +41,22 @@ def serving(repositories: Path, image: BuiltImage, namespace: str, *, keep: bool
         yield f"http://{NAME}.{namespace}.svc:{PORT}"
     finally:
         if not keep:
-            kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+            insist("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def insist(*words: str) -> str:
+    """Tidy up even while the apiserver restarts."""
+    answers: list[str] = []
+
+    def succeeds() -> bool:
+        try:
+            answers.append(kubectl.run(*words))
+        except ClusterError:
+            return False
+        return True
+
+    processes.wait_for(f"kubectl {words[0]}", succeeds, [], _TIDY_SECONDS, interval=1.0)
+    return answers[-1]
 
 
 def _import(repositories: Path, namespace: str) -> None:

@@ -1,5 +1,6 @@
 """The project's own runner, in the same image as the TestRuns but in no cluster."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from localcluster.images import BuiltImage
 from realsuites.counts import Counts, NoSummary
 from realsuites.projects import Project
 
-USER = "10001:10001"  # as in a task's pod
+USER = 10001  # as in a task's pod; its group has the same number
 WORKSPACE = "/workspace"
 LONGEST_SECONDS = 600
 LAST_LINES = 20
@@ -25,7 +26,7 @@ def count(project: Project, tree: Path, image: BuiltImage, environment: Mapping[
     with tempfile.TemporaryDirectory(prefix="dawg-suite-") as folder:
         workspace = Path(folder) / "workspace"
         shutil.copytree(tree, workspace, symlinks=True)
-        _give_to_everyone(workspace)
+        _hand_over(workspace)
         with _container(image, workspace, environment) as container:
             done = subprocess.run(
                 [*container, "sh", "-e", "-c", project.runner.own],
@@ -51,17 +52,21 @@ def _failure(project: Project, what: str, done: subprocess.CompletedProcess[str]
     return ClusterError("\n".join([f"The own runner of {project.name} tells no counts: {what}.", *lines]))
 
 
-def _give_to_everyone(folder: Path) -> None:
-    """The container's user is nobody of this machine's, and owns the tree that it tests."""
-    for path in (folder, *folder.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o777 if path.is_dir() else 0o666))
+def _hand_over(folder: Path) -> None:
+    """Who runs a suite owns its files, as in a task's pod; without root the caller runs it, and owns them already."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, USER, USER, follow_symlinks=False)
+
+
+def _user() -> str:
+    return f"{USER}:{USER}" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
 
 
 @contextmanager
 def _container(image: BuiltImage, workspace: Path, environment: Mapping[str, str]) -> Iterator[Sequence[str]]:
     """The words before a command that run it in the image."""
-    options = ["--user", USER, "--volume", f"{workspace}:{WORKSPACE}", "--workingdir", WORKSPACE]
+    options = ["--user", _user(), "--volume", f"{workspace}:{WORKSPACE}", "--workingdir", WORKSPACE]
     options += [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
     if engine.choose() is kind:
         docker = [option.replace("--workingdir", "--workdir") for option in options]

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from realsuites.counts import Counts, read_go, read_pytest
 
-# A shard takes every n-th file of tests; without shards it is all of them.
+# A shard takes every n-th of the files that pytest finds tests in: a file that is named is run even where the project
+# tells pytest to ignore it. Without shards it is all of them.
 _PYTEST = """\
 export PYTHONPATH="$PWD/{root}" PYTHONHASHSEED="${{DAWG_MATRIX_HASHSEED:-0}}"
 set -- tests
 if [ -n "${{DAWG_SHARD_TOTAL:-}}" ]; then
-    set -- $(find tests -name 'test_*.py' | sort | awk "NR % $DAWG_SHARD_TOTAL == $DAWG_SHARD_INDEX")
-    [ $# -gt 0 ] || {{ echo "there are fewer files of tests than shards"; exit 64; }}
+    set -- $(python -m pytest {options} --collect-only --quiet tests | sed -n 's/::.*//p' | sort -u |
+        awk "NR % $DAWG_SHARD_TOTAL == $DAWG_SHARD_INDEX")
+    [ $# -gt 0 ] || {{ echo "there are fewer files with tests than shards"; exit 64; }}
 fi
-python -m pytest {options} "$@"
+python -m pytest {options} {report} "$@"
 """
 _PYTEST_REPORT = '--junitxml="$DAWG_RESULTS/junit.xml"'
 # Go has no files of tests, only packages of them, so a shard takes every n-th name.
@@ -79,8 +81,8 @@ class Project:
 def _pytest(root: str, options: str = "") -> Runner:
     """`root` is where the packages lie below the top folder."""
     return Runner(
-        own=_PYTEST.format(root=root, options=options),
-        reporting=_PYTEST.format(root=root, options=f"{options} {_PYTEST_REPORT}".strip()),
+        own=_PYTEST.format(root=root, options=options, report=""),
+        reporting=_PYTEST.format(root=root, options=options, report=_PYTEST_REPORT),
         read=read_pytest,
         axis=Axis("hashseed", ("0", "1")),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster_at_hand import Kubectl
-from doors import Api, Controller
+from doors import CONTROLLER_PODS, Api, Controller
 from stories import Story
 
 
@@ -38,6 +38,16 @@ def api(kubectl: Kubectl) -> Iterator[Api]:
 def controller(kubectl: Kubectl) -> Controller:
     """The controller's figures."""
     return Controller(kubectl)
+
+
+@pytest.fixture(scope="session")
+def test_image(kubectl: Kubectl) -> str:
+    """The image of tasks that name none: it has python3 and git."""
+    (deployment,) = kubectl.items("deployments", CONTROLLER_PODS)
+    variables = {
+        entry["name"]: entry.get("value") for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    return str(variables["DAWG_DEFAULT_TASK_IMAGE"])
 
 
 @pytest.fixture
@@ -69,7 +79,9 @@ def _applied(request: pytest.FixtureRequest, shared: Story, pool: str) -> dict[s
     for item in request.session.items:
         mark = item.get_closest_marker("applied")
         if mark is not None and item.path == request.path:
-            names[item.nodeid] = shared.when_applied(*mark.args, **{"pool": pool, "ttlAfterFinished": "1h", **mark.kwargs})
+            names[item.nodeid] = shared.when_applied(
+                *mark.args, **{"pool": pool, "ttlAfterFinished": "1h", **mark.kwargs}
+            )
     return names
 
 

@@ -179,5 +179,5 @@ def git_host(url: str) -> str:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
-        raise Refused(Reason.INVALID_SPEC, f"spec.source.git.url: {url!r} names no host: {error}") from error
+        raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"{url!r} names no host: {error}") from error
     return f"{host}:{port}" if port is not None else host

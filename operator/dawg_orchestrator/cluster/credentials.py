@@ -50,12 +50,16 @@ def find_credentials() -> Credentials:
     raise Unavailable("no cluster: neither KUBECONFIG, nor a service account, nor ~/.kube/config is there")
 
 
+def service_account_server() -> str:
+    """The apiserver's address as every pod is told it."""
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
 def from_service_account() -> Credentials:
     """The pod's own identity."""
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    host = f"[{host}]" if ":" in host else host
     return Credentials(
-        server=f"https://{host}:{port}",
+        server=service_account_server(),
         ssl_context=ssl.create_default_context(cafile=str(_SERVICE_ACCOUNT / "ca.crt")),
         namespace=(_SERVICE_ACCOUNT / "namespace").read_text().strip(),
         token_file=_SERVICE_ACCOUNT / "token",

@@ -1,15 +1,18 @@
 # First process of a test container. $1 is the user's script; everything else comes in variables that start with DAWG_.
 # It waits for the tree, runs the script, hands signals on, and says how it ended where the sidecar can read it.
+# The kernel drops signals that process 1 does not expect, so the first thing is to expect this one.
+trap 'exit 143' TERM
 control=/dawg/control
 mkdir -p "$control" "$DAWG_RESULTS" "$DAWG_OUTPUTS" 2>/dev/null
+: >"$control/listening"
 [ -d "$HOME" ] && [ -w "$HOME" ] || { export HOME=/dawg/home; mkdir -p "$HOME" 2>/dev/null; }
 
 finish() {
     # Renamed, so that nobody reads half a number.
     echo "$1" >"$control/exit.new" 2>/dev/null && mv "$control/exit.new" "$control/exit"
     if [ "$1" -ne 0 ] && [ "${DAWG_HOLD_SECONDS:-0}" -gt 0 ] && [ -z "$stopped" ]; then
-        echo "dawg: the script ended with $1; the pod is held for ${DAWG_HOLD_SECONDS} s" >&2
         trap 'exit "$code"' TERM
+        echo "dawg: the script ended with $1; the pod is held for ${DAWG_HOLD_SECONDS} s" >&2
         sleep "$DAWG_HOLD_SECONDS" &
         wait $!
     fi
@@ -18,7 +21,6 @@ finish() {
 
 stopped=
 if [ -n "${DAWG_WAITS_FOR_TREE:-}" ]; then
-    trap 'exit 143' TERM
     while [ ! -e "$control/ready" ]; do
         [ -e "$control/failed" ] && exit 125
         sleep 0.05
@@ -29,13 +31,15 @@ fi
 
 # On TERM every other process of the container gets it too, and ten seconds later the end: the rest of the pod's
 # grace period belongs to the report.
-trap 'stopped=1; kill -TERM -1 2>/dev/null; (sleep 10; kill -KILL -1 2>/dev/null) &' TERM
+trap 'stopped=1 woken=1; kill -TERM -1 2>/dev/null; (sleep 10; kill -KILL -1 2>/dev/null) &' TERM
 sh -e -c "$1" </dev/null &
 child=$!
-wait "$child"
-code=$?
-while kill -0 "$child" 2>/dev/null; do
+# A signal ends `wait` early, so it is asked again; 127 then means that the first answer was the script's own.
+code= woken=1
+while [ -n "$woken" ]; do
+    woken=
     wait "$child"
-    code=$?
+    answer=$?
+    [ -n "$code" ] && [ "$answer" -eq 127 ] || code=$answer
 done
 finish "$code"

@@ -32,6 +32,9 @@ from dawg_orchestrator.resources.task import Readiness, Service
 
 _SCRIPT_GRACE_SECONDS = 300  # the entry script ends a test within 10 of them; the rest is for the report
 _COMMAND_GRACE_SECONDS = 60
+# A pod that is deleted while its test starts would get its only TERM before the entry script expects it, and run on
+# for the whole grace period. So the kubelet waits for this first, at most ten seconds; in hooks it leaves `$` alone.
+_UNTIL_LISTENING = f"n=0; until [ -e {DAWG_DIR}/control/listening ] || [ $n -ge 100 ]; do sleep 0.1; n=$((n + 1)); done"
 _ENTRY_SCRIPT = files.files(__package__).joinpath("entry.sh").read_text()
 
 
@@ -116,6 +119,7 @@ def _test_container(request: JobRequest, around: Surroundings) -> JsonObject:
     }
     if task.run is not None:
         container["command"] = ["/bin/sh", "-c", literal(_ENTRY_SCRIPT), "dawg", literal(task.run)]
+        container["lifecycle"] = {"preStop": {"exec": {"command": ["/bin/sh", "-c", _UNTIL_LISTENING]}}}
     else:
         container["command"] = task.command
         if request.uses_workspace:

@@ -44,7 +44,10 @@ def add_sidecar(pod: JsonObject, request: JobRequest, around: Surroundings) -> N
         "imagePullPolicy": around.agent_pull_policy,
         "command": ["python", "-m", "dawg_agent", "sidecar"],
         "restartPolicy": "Always",
-        "env": [{"name": "DAWG_ORDER", "value": literal(order)}],
+        "env": [
+            {"name": "DAWG_ORDER", "value": literal(order)},
+            {"name": "DAWG_GRACE", "value": f"{pod['terminationGracePeriodSeconds']}s"},
+        ],
         "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {**container_security(), "readOnlyRootFilesystem": True},
         "volumeMounts": mounts,

@@ -14,17 +14,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dawg_orchestrator.controller import hearing, records
+from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
+from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning import progress
-from dawg_orchestrator.planning.agentpool import Assignment, DeploymentFact, PoolFacts, waiting_reason
-from dawg_orchestrator.planning.agentpool import plan_dispatch as plan_assignments
+from dawg_orchestrator.planning.agentpool import DeploymentFact
 from dawg_orchestrator.planning.agentpool import plan_pool as plan_pool_facts
-from dawg_orchestrator.planning.facts import GroupRun, JobFact, PoolFact, RunFacts
-from dawg_orchestrator.planning.lease import SILENCE, Lease, LeaseTable
+from dawg_orchestrator.planning.dispatch import Assignment, plan_dispatch
+from dawg_orchestrator.planning.facts import JobFact
+from dawg_orchestrator.planning.lease import Lease, LeaseTable
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.plan import PoolPlan, RunPlan
 from dawg_orchestrator.planning.restore import with_job
@@ -61,11 +62,10 @@ class Desk:
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
         self._uid_by_name: dict[PoolKey, str] = {}
-        self._jobs: dict[str, dict[int, JobFact]] = defaultdict(dict)  # of all runs, known before or after their run
-        self._older_jobs: dict[str, dict[str, JobFact]] = defaultdict(dict)
-        self._groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.jobs = JobBook()
+        self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._claimed: dict[tuple[str, str], set[str]] = defaultdict(set)  # agent's (namespace, pod) → runs' uids
-        self._missing_since: dict[PoolKey, datetime] = {}
+        self.missing_since: dict[PoolKey, datetime] = {}
         self._over: dict[str, None] = {}  # uids of runs that are finished or gone: a late event brings none back
         self._wake = wake
 
@@ -110,11 +110,11 @@ class Desk:
 
     def _take_in(self, obj: JsonObject) -> Run:
         uid = obj["metadata"]["uid"]
-        run = parse_run(obj, self._jobs[uid], self._older_jobs[uid])
+        run = parse_run(obj, *self.jobs.of_run(uid))
         self.runs[uid] = run
         self._uid_by_name[run.namespace, run.name] = uid
         if run.group is not None:
-            self._groups[run.group].add(uid)
+            self.groups[run.group].add(uid)
             self._wake_group(run)
         for state in run.states:
             if state.running and state.agent:
@@ -127,14 +127,13 @@ class Desk:
         if len(self._over) > _REMEMBER_OVER:
             del self._over[next(iter(self._over))]
         run = self.runs.pop(uid, None)
-        self._jobs.pop(uid, None)
-        self._older_jobs.pop(uid, None)
+        self.jobs.forget(uid)
         if run is None:
             return
         if self._uid_by_name.get((run.namespace, run.name)) == uid:
             del self._uid_by_name[run.namespace, run.name]
         if run.group is not None:
-            self._groups[run.group].discard(uid)
+            self.groups[run.group].discard(uid)
             self._wake_group(run)
         for index in range(len(run.states)):
             self.table.end((uid, index))
@@ -151,18 +150,8 @@ class Desk:
         if parsed is None or parsed[0] in self._over:
             return
         run_uid, job = parsed
-        newest, older = self._jobs[run_uid], self._older_jobs[run_uid]
-        known = newest.get(job.index)
-        if known == job or older.get(job.uid) == job:
-            return
-        if known is not None and known.attempt > job.attempt:
-            older[job.uid] = job
-        else:
-            if known is not None and known.attempt < job.attempt:
-                older[known.uid] = known
-            newest[job.index] = job
         run = self.runs.get(run_uid)
-        if run is not None:
+        if self.jobs.see(run_uid, job) and run is not None:
             self._take_up(run, job)
             self.wake_run(run)
 
@@ -182,23 +171,16 @@ class Desk:
 
     def drop_job_of(self, job_uid: str) -> None:
         """A Job of this uid is gone, as a list has shown."""
-        for run_uid in list(self._jobs):
+        run_uid = self.jobs.run_of(job_uid)
+        if run_uid is not None:
             self._forget_job(run_uid, job_uid)
 
     def _forget_job(self, run_uid: str, job_uid: str) -> None:
-        newest, older = self._jobs.get(run_uid, {}), self._older_jobs.get(run_uid, {})
-        index = next((index for index, job in newest.items() if job.uid == job_uid), None)
-        if index is None and job_uid not in older:
-            return
-        older.pop(job_uid, None)
-        if index is not None:
-            del newest[index]
-        run = self.runs.get(run_uid)
-        if run is not None:
+        known, run = self.jobs.drop(run_uid, job_uid), self.runs.get(run_uid)
+        if run is None:
+            self.jobs.forget(run_uid, only_if_empty=True)
+        elif known:
             self.wake_run(run)
-        elif not newest and not older:
-            self._jobs.pop(run_uid, None)
-            self._older_jobs.pop(run_uid, None)
 
     def see_pool(self, obj: JsonObject) -> None:
         """An AgentPool as listed or watched; one whose spec cannot be read counts as missing."""
@@ -218,7 +200,7 @@ class Desk:
         else:
             respecified = True
             self.pools[key] = parsed
-            self._missing_since.pop(key, None)
+            self.missing_since.pop(key, None)
         if respecified:
             self._wake_waiting(key)
         self.wake_pool(key)
@@ -280,7 +262,7 @@ class Desk:
 
     def plan_run(self, run: Run, now: datetime) -> RunPlan:
         """What happens to the run next; its states and its place in the queue are already taken over."""
-        facts = self.run_facts(run, now)
+        facts = gather.run_facts(self, run, now)
         plan = plan_testrun(facts, now)
         run.states = plan.states
         for index in facts.leased:
@@ -289,35 +271,10 @@ class Desk:
         self._index_queue(run, plan.ready, self._count_running(run))
         return plan
 
-    def run_facts(self, run: Run, now: datetime) -> RunFacts:
-        """All that decides about a run."""
-        pools = {pool: self._pool_fact((run.namespace, pool)) for pool in records.pools_of(run)}
-        missing = [pool for pool, fact in pools.items() if fact is None]
-        leased = self.table.of_run(run.uid, range(len(run.states)))
-        awaited = self._awaited(run, leased, now)
-        return RunFacts(
-            namespace=run.namespace, name=run.name, uid=run.uid, generation=run.generation, created=run.created,
-            term=self.term, spec=run.spec, graph=run.graph, invalid=run.invalid, states=run.states, jobs=run.jobs,
-            leased=leased, pools=pools, serving_since=self.serving_since,
-            older_jobs=tuple(run.older_jobs.values()), awaited=awaited,
-            unreachable=self._unreachable(run, leased, awaited, now),
-            pools_missing_since={p: self._missing_since.setdefault((run.namespace, p), now) for p in missing},
-            group=self._group_of(run), superseded=run.superseded, started_at=run.started_at, commit=run.commit,
-            written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
-        )  # fmt: skip
-
     def plan_pool(self, key: PoolKey, template_hash: str, now: datetime) -> PoolPlan:
         """How many agents the pool should have, and what to do about it."""
-        pool = self.pools[key]
-        facts = PoolFacts(
-            namespace=pool.namespace, name=pool.name, generation=pool.generation, term=self.term, spec=pool.spec,
-            template_hash=template_hash, deployments=tuple(self.deployments[key].values()),
-            agents=tuple(self.roster.of_pool(key)), queued=self.backlog.waiting(key), running=self.running_in(key),
-            oldest_queued=self.backlog.oldest(key), written=pool.status, quiet_since=pool.quiet_since,
-            serving_since=self.serving_since,
-        )  # fmt: skip
-        plan = plan_pool_facts(facts, now)
-        pool.quiet_since = plan.quiet_since
+        plan = plan_pool_facts(gather.pool_facts(self, key, template_hash), now)
+        self.pools[key].quiet_since = plan.quiet_since
         return plan
 
     def assign(self, key: PoolKey, now: datetime) -> tuple[Assignment, ...]:
@@ -326,7 +283,7 @@ class Desk:
         if pool is None:
             return ()
         queued = [task for task in self.backlog.queued(key) if self._is_startable(task)]
-        assignments = plan_assignments(pool.spec, queued, self.roster.free_slots(key), now)
+        assignments = plan_dispatch(pool.spec, queued, self.roster.free_slots(key), now)
         entering: dict[tuple[str, str], set[str]] = defaultdict(set)
         return tuple(given for given in assignments if self._may_enter(self.runs[given.task.run_uid], entering))
 
@@ -437,27 +394,6 @@ class Desk:
 
     # Inside
 
-    def _awaited(self, run: Run, leased: frozenset[int], now: datetime) -> frozenset[int]:
-        """Running tasks that nobody holds yet, but whose agent, says status, has not spoken since we lead.
-
-        It may come back for as long as silence takes; an exclusive task waits until its agent's pod is gone.
-        """
-        heard_all = now - self.serving_since >= SILENCE
-        cells = run.graph.cells if run.graph is not None else ()
-        awaited = set()
-        for cell, state in zip(cells, run.states, strict=False):
-            if not state.running or not state.agent or cell.index in leased or (heard_all and not cell.task.exclusive):
-                continue
-            pod = self.roster.pod_named(run.namespace, state.agent)
-            if pod is not None and pod.uid not in self.table.agents:
-                awaited.add(cell.index)
-        return frozenset(awaited)
-
-    def _unreachable(self, run: Run, leased: frozenset[int], awaited: frozenset[int], now: datetime) -> frozenset[int]:
-        """Exclusive tasks whose agent has been silent for so long that others would have lost their lease."""
-        silent = {lease.attempt.index for lease in self.table.unreachable_of(run.uid, leased, now, self.serving_since)}
-        return frozenset(silent | awaited) if now - self.serving_since >= SILENCE else frozenset(silent)
-
     def _is_startable(self, task: QueuedTask) -> bool:
         """Whether the task still wants what it was queued for: agents may have spoken since."""
         run = self.runs.get(task.run_uid)
@@ -471,7 +407,7 @@ class Desk:
         concurrency = run.spec.concurrency
         if concurrency is None or run.group is None or run.started_at is not None:
             return True
-        inside = {uid for uid in self._groups[run.group] if uid in self.runs and self.runs[uid].started_at is not None}
+        inside = {uid for uid in self.groups[run.group] if uid in self.runs and self.runs[uid].started_at is not None}
         inside |= entering[run.group]
         if run.uid not in inside and len(inside) >= concurrency.max:
             self.wake_run(run)
@@ -499,23 +435,8 @@ class Desk:
             if self.backlog.put(key, run.uid, tuple(by_pool.get(pool, ())), running.get(pool, 0)):
                 self.wake_pool(key)
 
-    def _pool_fact(self, key: PoolKey) -> PoolFact | None:
-        pool = self.pools.get(key)
-        if pool is None:
-            return None
-        agents, running, waiting = list(self.roster.of_pool(key)), self.running_in(key), self.backlog.waiting(key)
-        reason, message = waiting_reason(pool.spec, agents, running, waiting)
-        return PoolFact(pool.spec, reason, f"pool {pool.name}: {message}")
-
-    def _group_of(self, run: Run) -> tuple[GroupRun, ...]:
-        if run.group is None:
-            return ()
-        others = [self.runs[uid] for uid in self._groups[run.group] if uid != run.uid and uid in self.runs]
-        found = [GroupRun(other.name, other.uid, other.created, other.started_at is not None) for other in others]
-        return tuple(sorted(found, key=lambda other: (other.created, other.uid)))
-
     def _wake_group(self, run: Run) -> None:
-        for uid in self._groups[run.group] if run.group else ():
+        for uid in self.groups[run.group] if run.group else ():
             if uid in self.runs:
                 self.wake_run(self.runs[uid])
 

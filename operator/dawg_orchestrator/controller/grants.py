@@ -19,7 +19,7 @@ from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError
-from dawg_orchestrator.planning.agentpool import Assignment
+from dawg_orchestrator.planning.dispatch import Assignment
 from dawg_orchestrator.planning.lease import Lease
 from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder
 from dawg_orchestrator.resources.results import TaskResult
@@ -76,7 +76,7 @@ class Granting:
                 return
         if not assignment.task.adopt:
             waited = (self._clock() - run.created).total_seconds()
-            metrics.QUEUE_SECONDS.labels(assignment.task.pool).observe(waited)
+            metrics.QUEUE_SECONDS.labels(run.namespace, assignment.task.pool).observe(waited)
         grant = Grant(lease=lease.id, attempt=lease.attempt, key=request.cell.key, job=order)
         await self._sessions.send(lease.agent, grant)
 

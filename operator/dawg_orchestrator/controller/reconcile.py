@@ -21,8 +21,8 @@ from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
+from dawg_orchestrator.planning.patch import merge_patch
 from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, RunPlan, StopAttempt
-from dawg_orchestrator.planning.report import merge_patch
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import Cancel, Drain
 from dawg_orchestrator.resources.reasons import Reason
@@ -180,7 +180,7 @@ class Reconciler:
         about = (pool.namespace, pool.name, pool.uid)
         if scaled is not None:
             direction = "up" if scaled[0] is Reason.SCALED_UP else "down"
-            metrics.SCALE_EVENTS.labels(pool.name, direction).inc()
+            metrics.SCALE_EVENTS.labels(pool.namespace, pool.name, direction).inc()
             log.info("pool scaled", namespace=pool.namespace, pool=pool.name, reason=scaled[0].value, change=scaled[1])
             await carry_out.announce(self._cluster, AGENTPOOLS, about, scaled[0], scaled[1], warning=False, now=now)
         patch = merge_patch(pool.status, status)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -40,6 +42,7 @@ from dawg_orchestrator.settings import ControllerSettings
 
 log = structlog.get_logger()
 
+START_ANEW = 3
 _WORKERS = 8
 _SILENCE_LOOK_SECONDS = 1.0
 _LEARN_SECONDS = 180.0
@@ -47,8 +50,13 @@ _GAUGE_SECONDS = 2.0
 
 
 def main(settings: ControllerSettings) -> int:
-    """Run until told to stop; 0, or 1 when leadership was lost or something essential broke."""
-    return asyncio.run(serve(settings))
+    """Run until told to stop; 0, or 1 when something essential broke. A lost leadership starts the process anew."""
+    code = asyncio.run(serve(settings))
+    if code == START_ANEW:
+        # Nothing of the former term may survive. The same container, because the kubelet would let a new one wait
+        # longer and longer, and what was slow may have been the machine.
+        os.execv(sys.executable, [sys.executable, "-m", "dawg_orchestrator", "controller"])  # noqa: S606
+    return code
 
 
 async def serve(settings: ControllerSettings) -> int:
@@ -184,13 +192,13 @@ async def _measure(desk: Desk, queue: WorkQueue) -> None:
     while True:
         metrics.RUNS_LIVE.set(len(desk.runs))
         metrics.WORK_QUEUE.set(len(queue))
-        for key, pool in desk.pools.items():
+        for key in list(desk.pools):
             waiting = desk.queue_of(key)
             for priority in ("critical", "high", "medium", "low"):
-                metrics.QUEUE_DEPTH.labels(pool.name, priority).set(sum(t.priority == priority for t in waiting))
+                metrics.QUEUE_DEPTH.labels(*key, priority).set(sum(t.priority == priority for t in waiting))
             for state, count in desk.agent_states(key).items():
-                metrics.AGENTS.labels(pool.name, state).set(count)
-            metrics.UTILIZATION.labels(pool.name).set(desk.utilization(key))
+                metrics.AGENTS.labels(*key, state).set(count)
+            metrics.UTILIZATION.labels(*key).set(desk.utilization(key))
         await asyncio.sleep(_GAUGE_SECONDS)
 
 
@@ -238,6 +246,6 @@ async def _conclude(done: asyncio.Task[Any] | None, elector: Elector) -> int:
     error = done.exception() if not done.cancelled() else None
     if isinstance(error, LeadershipLost):
         log.error("leadership lost", error=str(error))
-    else:
-        log.error("an essential part ended", part=done.get_name(), error=repr(error))
+        return START_ANEW
+    log.error("an essential part ended", part=done.get_name(), error=repr(error))
     return 1

@@ -26,6 +26,7 @@ from dawg_orchestrator.resources.protocol import (
 log = structlog.get_logger()
 
 _MAX_MESSAGE = 4 * 1024 * 1024
+_CERTIFICATE_SECONDS = 60.0  # between two looks whether it was renewed
 _SEND_SECONDS = 5.0  # an agent that takes longer to read is cut off, and comes back
 Identify = Callable[[str], Awaitable[Peer]]
 
@@ -39,6 +40,7 @@ class Sessions:
         self._desk: Desk | None = None
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._runner: web.AppRunner | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     def serve(self, desk: Desk) -> None:
         """From now on agents are welcome."""
@@ -53,10 +55,13 @@ class Sessions:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(tls_dir / "tls.crt", tls_dir / "tls.key")
         await web.TCPSite(self._runner, None, port, ssl_context=context).start()
+        self._renewing = asyncio.create_task(_renew(context, tls_dir))
 
     async def close(self) -> None:
         """Say good-bye to all agents, so that they look for the next leader at once."""
         await asyncio.gather(*(socket.close(code=1001) for socket in list(self._sockets.values())))
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -125,6 +130,16 @@ class Sessions:
                 return
             for answer in answers:
                 await self.send(peer.uid, answer)
+
+
+async def _renew(context: ssl.SSLContext, tls_dir: Path) -> None:
+    """Take a renewed certificate into use; sessions that stand keep theirs."""
+    while True:
+        await asyncio.sleep(_CERTIFICATE_SECONDS)
+        try:
+            context.load_cert_chain(tls_dir / "tls.crt", tls_dir / "tls.key")
+        except (OSError, ssl.SSLError) as error:
+            log.warning("the certificate could not be read again", error=str(error))
 
 
 def _token(request: web.Request) -> str:

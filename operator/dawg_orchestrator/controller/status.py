@@ -17,8 +17,8 @@ from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
+from dawg_orchestrator.planning.patch import merge_patch
 from dawg_orchestrator.planning.plan import RunPlan
-from dawg_orchestrator.planning.report import merge_patch
 from dawg_orchestrator.resources.conditions import Condition, transitions
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.protocol import Acceptance, LeaseId
@@ -165,9 +165,11 @@ class Reporter:
             for cell, state in zip(run.graph.cells, plan.states, strict=True):
                 pool = cell.task.pool or run.spec.pool
                 priority = cell.task.priority or run.spec.priority
-                metrics.TASKS.labels(pool, priority, (state.verdict or Verdict.SKIPPED).value).inc()
+                metrics.TASKS.labels(run.namespace, pool, priority, (state.verdict or Verdict.SKIPPED).value).inc()
                 if state.started_at is not None and state.ended_at is not None:
-                    metrics.TASK_SECONDS.labels(pool).observe((state.ended_at - state.started_at).total_seconds())
+                    metrics.TASK_SECONDS.labels(run.namespace, pool).observe(
+                        (state.ended_at - state.started_at).total_seconds()
+                    )
         log.info("run finished", namespace=run.namespace, run=run.name, verdict=verdict)
         completed = run.status.get("completionTime")
         self._desk.drop_run(run.uid)

@@ -6,6 +6,7 @@ kopf watches; its low-level ``on.event`` writes nothing to users' objects, needs
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import kopf
 
 from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS, TESTRUNS, Resource
+from dawg_orchestrator.cluster.credentials import service_account_server
 from dawg_orchestrator.cluster.observe import WATCHED
 from dawg_orchestrator.controller.desk import Desk
 
@@ -26,7 +28,11 @@ def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)
     def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        found = kopf.login_with_service_account(**kwargs)
+        if found is None:
+            return kopf.login_with_kubeconfig(**kwargs)
+        # By address, as all our other calls: a DNS that is down must not blind the watches.
+        return dataclasses.replace(found, server=service_account_server())
 
     @kopf.on.event(*_selector(TESTRUNS), registry=registry)
     async def run_changed(*, event: kopf.RawEvent, **_: Any) -> None:

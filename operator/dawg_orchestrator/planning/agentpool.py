@@ -1,4 +1,4 @@
-"""What happens in an AgentPool next: which task goes to which agent, and how many agents there should be.
+"""What happens in an AgentPool next: how many agents there should be.
 
     desired = clamp(ceil((queued + running) / slots), minimum, maximum), up at once, down after a quiet period
 
@@ -9,7 +9,7 @@ three steps: it drains (no more work), it is idle and marked removable, its Depl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 
 from dawg_orchestrator.planning.lease import SILENCE, Agent
-from dawg_orchestrator.planning.order import QueuedTask, order
 from dawg_orchestrator.planning.plan import (
     CreateDeployment,
     DeleteDeployment,
@@ -84,35 +83,6 @@ class PoolFacts:
     serving_since: datetime  # before it this leader heard nobody
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A queued task for an agent."""
-
-    task: QueuedTask
-    agent_uid: str
-
-
-def plan_dispatch(
-    spec: AgentPoolSpec, queued: Iterable[QueuedTask], free: Mapping[str, int], now: datetime
-) -> tuple[Assignment, ...]:
-    """Give free slots to the queue in its order, the emptiest agent first; adoptions also in a paused pool."""
-    slots = {uid: count for uid, count in free.items() if count > 0}
-    room = sum(slots.values())
-    if not room:
-        return ()
-    assignments = []
-    for task in order(queued, spec.aging, now):
-        if not room:
-            break
-        if spec.paused and not task.adopt:
-            continue
-        uid = max(slots, key=lambda candidate: (slots[candidate], candidate))
-        slots[uid] -= 1
-        room -= 1
-        assignments.append(Assignment(task, uid))
-    return tuple(assignments)
-
-
 def minimum_agents(spec: AgentPoolSpec, now: datetime) -> int:
     """minAgents, or more inside a window of scaling.schedule; never above maxAgents."""
     wanted = [spec.min_agents, *(window.min_agents for window in spec.scaling.schedule if is_open(window, now))]
@@ -175,6 +145,8 @@ def waiting_reason(spec: AgentPoolSpec, agents: Sequence[AgentFact], running: in
         starting = sum(not agent.failed for agent in agents)
         return Reason.NO_AGENT_READY, f"no agent is connected yet, {starting} are starting"
     slots = len(serving) * spec.slots
+    if running < slots:
+        return Reason.STARTING, f"{slots - running} of {slots} slots are free; the task starts in a moment"
     busy = f"{running} of {slots} slots of {len(serving)} agents are taken and {queued} tasks wait"
     if len(serving) >= spec.max_agents:
         return Reason.POOL_AT_MAXIMUM, f"{busy}; raise maxAgents ({spec.max_agents}) or wait for a slot"

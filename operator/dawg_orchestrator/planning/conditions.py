@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 import cel
 
 from dawg_orchestrator.errors import InvalidSpec
+
+_ANY = re.compile(r"\btasks\b")
+_NAMED = re.compile(
+    r"""\btasks\s*(?:\.\s*(?P<dotted>[A-Za-z_]\w*)(?!\w*\s*\()|\[\s*(['"])(?P<quoted>[^'"\\]*)\2\s*\])"""
+)
 
 
 @lru_cache(maxsize=512)
@@ -24,6 +30,12 @@ def compile_condition(field: str, expression: str) -> None:
         raise InvalidSpec(field, f"this is not a CEL expression: {str(error).splitlines()[0][:300]}") from error
 
 
+def named_tasks(expression: str) -> frozenset[str] | None:
+    """The tasks that a condition names, so that it need not be shown all; None when it may look at any."""
+    named = {found["dotted"] or found["quoted"] for found in _NAMED.finditer(expression)}
+    return frozenset(named) if len(_NAMED.findall(expression)) == len(_ANY.findall(expression)) else None
+
+
 def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> bool:
     """Whether a condition holds; InvalidSpec when it cannot be evaluated or is no truth value.
 
@@ -31,8 +43,9 @@ def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: 
     """
     try:
         value = _program(expression).execute({"tasks": dict(tasks), "params": dict(parameters)})
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise InvalidSpec("when", f"{expression!r} cannot be evaluated: {str(error)[:300]}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = f"{expression!r} cannot be evaluated: {type(error).__name__}: {str(error)[:300]}"
+        raise InvalidSpec("when", told) from error
     if not isinstance(value, bool):
         raise InvalidSpec("when", f"{expression!r} gives {value!r}; a condition must be true or false")
     return value

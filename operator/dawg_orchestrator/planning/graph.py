@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import conditions
@@ -104,13 +105,26 @@ def _check_run(spec: TestRunSpec) -> None:
         raise NotAvailable("spec.selection", "selecting tests is not part of this release; set mode: off")
     if spec.source is not None and spec.source.patch_ref is not None:
         raise NotAvailable("spec.source.patchRef", "patched sources are not part of this release; remove the field")
+    _check_url(spec)
+    _check_variables("spec.parameters", spec.parameters, "DAWG_PARAM_")
+
+
+def _check_url(spec: TestRunSpec) -> None:
+    if spec.source is None or spec.source.git is None:
+        return
+    try:
+        _ = urlsplit(spec.source.git.url).port
+    except ValueError as error:
+        raise InvalidSpec("spec.source.git.url", f"{spec.source.git.url!r} leads nowhere: {error}") from error
+
+
+def _check_variables(field: str, names: Iterable[str], prefix: str) -> None:
+    """Two names may not become the same environment variable."""
     seen: dict[str, str] = {}
-    for name in spec.parameters:
-        other = seen.setdefault(parameter_variable(name), name)
+    for name in names:
+        other = seen.setdefault(variable(name), name)
         if other != name:
-            raise InvalidSpec(
-                f"spec.parameters.{name}", f"it and {other!r} both become {parameter_variable(name)}; rename one"
-            )
+            raise InvalidSpec(f"{field}.{name}", f"it and {other!r} both become {prefix}{variable(name)}; rename one")
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
@@ -151,6 +165,7 @@ def _check_task(field: str, task: Task) -> None:
     for name, count in services.items():
         if count > 1:
             raise InvalidSpec(f"{field}.services", f"two services are named {name!r}; rename one")
+    _check_variables(f"{field}.matrix", task.matrix, "DAWG_MATRIX_")
     if task.when is not None:
         conditions.compile_condition(f"{field}.when", task.when)
 

@@ -38,10 +38,14 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
         return None
     if task.when is not None:
         try:
-            if conditions.is_met(task.when, _ended_tasks(step), step.facts.spec.parameters):
+            if conditions.is_met(
+                task.when, _ended_tasks(step, conditions.named_tasks(task.when)), step.facts.spec.parameters
+            ):
                 return None
         except InvalidSpec as error:
-            return Verdict.FAILED, Reason.INVALID_SPEC, f"tasks[{task.name}].{error}"
+            # With a need that did not pass, what the condition asks for may be missing for that reason.
+            if not harmful:
+                return Verdict.FAILED, Reason.INVALID_SPEC, f"tasks[{task.name}].{error}"
     parts = [f"its condition is false: {task.when}"] if task.when is not None else []
     if bad:
         first = (harmful or bad)[0]
@@ -53,12 +57,13 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
     return Verdict.SKIPPED, reason, "; ".join(parts)
 
 
-def _ended_tasks(step: Step) -> dict[str, dict[str, object]]:
-    """What a condition sees: verdict and outputs of every task that has ended."""
+def _ended_tasks(step: Step, named: frozenset[str] | None) -> dict[str, dict[str, object]]:
+    """What a condition sees: verdict and outputs of the tasks that it names and that have ended."""
     ended: dict[str, dict[str, object]] = {}
     known = step.facts.outputs or {}
-    for name, indexes in step.graph.of_task.items():
-        if step.has_ended(name):
+    for name in step.graph.of_task if named is None else named:
+        if name in step.graph.of_task and step.has_ended(name):
+            indexes = step.graph.of_task[name]
             outputs: dict[str, str] = {}
             for index in indexes:
                 outputs |= known.get(index, {})

@@ -93,20 +93,6 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
     return fit(status)
 
 
-def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> JsonObject:
-    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty when they are the same."""
-    patch: JsonObject = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            inner = merge_patch(before, value)
-            if inner:
-                patch[key] = inner
-        elif value != before or key not in old:
-            patch[key] = value
-    return patch
-
-
 def fit(status: JsonObject) -> JsonObject:
     """The status within its byte budget: first messages get short, then passed tasks' entries go, then others."""
     budget = STATUS_BUDGET - _HEADROOM
@@ -275,10 +261,10 @@ def without_retry(message: str) -> str:
 
 
 def _entry_tests(state: TaskState) -> TestCounts | None:
-    """Of the last attempt that ended; a running one shows what failed before it."""
-    if state.counts is None and not state.done and state.failed_tests:
-        return TestCounts(total=state.failed_tests, failed=state.failed_tests)
-    return state.counts
+    """Of the attempt that gave the verdict; until then, how many failed in those before."""
+    if state.done:
+        return state.counts
+    return TestCounts(total=state.failed_tests, failed=state.failed_tests) if state.failed_tests else None
 
 
 def _entry(cell: Cell, state: TaskState, waiting: Waiting | None) -> JsonObject:

@@ -41,7 +41,7 @@ class Reason(StrEnum):
         "OutputMissing",
         "A declared output or a file that another task needs was not written, or is too large.",
     )
-    OOM_KILLED = "OOMKilled", "The test used more memory than its limit."
+    OOM_KILLED = "OOMKilled", "The test used more memory than its limit.", True
     TIMEOUT = "Timeout", "The task ran longer than its timeout."
     RUN_TIMEOUT = "RunTimeout", "The run took longer than its timeout."
     INVALID_SPEC = "InvalidSpec", "The run cannot be carried out as written."

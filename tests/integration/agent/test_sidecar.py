@@ -99,7 +99,7 @@ async def a_sidecar(
     token.write_text(f"{TOKEN}\n")
     volume = Volume(tmp_path / f"dawg-{order.attempt.index}", order.git.sub_path if order.git else None)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, SOURCE_ROOTS)),
+        "PYTHONPATH": os.pathsep.join([*map(str, SOURCE_ROOTS), os.environ.get("PYTHONPATH", "")]),
         "DAWG_ORDER": order.model_dump_json(by_alias=True, exclude_none=True),
         "DAWG_DIR": str(volume.root),
         "DAWG_API_TOKEN_FILE": str(token),

@@ -22,8 +22,17 @@ from dawg_orchestrator.resources.testrun import GitSource
 from integration.agent.gitserver import Repository, new_repository
 
 PATIENCE = timedelta(seconds=30)
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(SSHD is None, reason="needs sshd (Debian: openssh-server)")
+_PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+
+
+@pytest.fixture(scope="module")
+def sshd() -> str:
+    """The ssh server's program; Debian's package is installed where there is none."""
+    if shutil.which("sshd", path=_PATH) is None:
+        subprocess.run(["apt-get", "install", "-y", "-q", "openssh-server"], check=True, stdin=subprocess.DEVNULL)
+    found = shutil.which("sshd", path=_PATH)
+    assert found is not None
+    return found
 
 
 @dataclass
@@ -51,8 +60,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
-async def server(tmp_path: Path, repository: Repository) -> AsyncIterator[SshServer]:
-    assert SSHD is not None
+async def server(tmp_path: Path, repository: Repository, sshd: str) -> AsyncIterator[SshServer]:
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)  # noqa: PTH103 - sshd's own condition
     host_key, user_key, port = a_key(tmp_path / "host"), a_key(tmp_path / "user"), free_port()
@@ -63,7 +71,7 @@ async def server(tmp_path: Path, repository: Repository) -> AsyncIterator[SshSer
         "PermitRootLogin": "prohibit-password",
     }  # fmt: skip
     (tmp_path / "sshd.conf").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    process = await asyncio.create_subprocess_exec(SSHD, "-D", "-f", str(tmp_path / "sshd.conf"))
+    process = await asyncio.create_subprocess_exec(sshd, "-D", "-f", str(tmp_path / "sshd.conf"))
     async with asyncio.timeout(10):
         while not await _listens(port):  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.02)
