@@ -45,6 +45,7 @@ class Kind:
     columns: tuple[Column, ...]
     unseen_status: dict[str, Any] | None = None
     selectable: tuple[str, ...] = ()
+    rules: tuple[dict[str, str], ...] = ()  # on the whole object: its name, say
 
 
 def _condition(type_: str, field: str) -> str:
@@ -115,6 +116,12 @@ KINDS = (
         plural="agentpools",
         short_name="dap",
         description="The workers: how many there may be, and how they run tasks.",
+        rules=(
+            {
+                "rule": "self.metadata.name.size() <= 63",
+                "message": "a pool's name labels its agents, so it has at most 63 characters",
+            },
+        ),
         spec=AgentPoolSpec,
         status=AgentPoolStatus,
         columns=(
@@ -173,10 +180,12 @@ def _whole(kind: Kind) -> Schema:
         template["spec"] = without_transition_rules(template["spec"])
     if kind.unseen_status is not None:
         status["default"] = kind.unseen_status
+    rules = {"x-kubernetes-validations": [dict(rule) for rule in kind.rules]} if kind.rules else {}
     return {
         "description": kind.description,
         "type": "object",
         "required": ["spec"],
+        **rules,
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster_at_hand import JsonObject, Kubectl, eventually
+from cluster_at_hand import JsonObject, eventually
 from doors import Api
 from stories import Story, task
 
@@ -111,7 +111,7 @@ def test_a_secret_for_tests_reaches_the_test_and_nothing_else(story: Story, pool
 
 
 def test_a_failed_task_that_is_held_keeps_its_pod_and_its_verdict_comes_at_once(story: Story, pool: str) -> None:
-    run = story.when_applied(task(run="echo here > clue; exit 1", onFailure={"hold": "5m"}), pool=pool)
+    run = story.when_applied(task(run="echo here > $DAWG_RESULTS/clue; exit 1", onFailure={"hold": "5m"}), pool=pool)
 
     assert story.then_finishes(run)["verdict"] == "Failed"
     (pod,) = story.task_pods(run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,6 +75,7 @@ class Cluster:
         self._credentials = credentials
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self.before_write: Callable[[], None] = lambda: None  # may raise: a former leader must not write
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,6 +224,8 @@ class Cluster:
         accept: str | None = None,
         content: str = "application/json",
     ) -> JsonObject:
+        if method != "GET":
+            self.before_write()
         data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         headers = self._headers(accept, content if data is not None else None)
         try:

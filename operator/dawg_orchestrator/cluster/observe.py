@@ -48,7 +48,9 @@ async def finished_runs(cluster: Cluster, namespaces: Iterable[str]) -> AsyncIte
                 yield item
 
 
-async def live_uids(cluster: Cluster, resource: Resource, namespace: str, selectors: dict[str, str]) -> dict[str, str]:
-    """Names by uid of what exists now: metadata only, cheap enough for every few minutes."""
+async def live_metadata(
+    cluster: Cluster, resource: Resource, namespace: str, selectors: dict[str, str]
+) -> dict[str, JsonObject]:
+    """The metadata by uid of what exists now: cheap enough for every few minutes."""
     items, _ = await cluster.list(resource, namespace, selectors, metadata_only=True)
-    return {item["metadata"]["uid"]: item["metadata"]["name"] for item in items}
+    return {item["metadata"]["uid"]: item["metadata"] for item in items}

@@ -210,6 +210,18 @@ class Desk:
         self.pools.pop((namespace, name), None)
         self._wake_waiting((namespace, name))
 
+    def pool_names(self, namespace: str) -> set[str]:
+        """All pools of a namespace."""
+        return {name for where, name in self.pools if where == namespace}
+
+    def deployment_names(self, namespace: str) -> set[str]:
+        """All Deployments of agents of a namespace."""
+        return self.roster.deployment_names(namespace)
+
+    def drop_deployment_named(self, namespace: str, name: str) -> None:
+        """A Deployment of agents is gone, as a list has shown."""
+        self.roster.drop_deployment_named(namespace, name)
+
     def see_deployment(self, obj: JsonObject) -> None:
         """A Deployment of agents."""
         self.roster.see_deployment(obj)

@@ -70,6 +70,11 @@ class Elector:
                     raise LeadershipLost("the Lease could not be renewed in time")
                 await asyncio.sleep(0.2)
 
+    def check(self) -> None:
+        """Raises LeadershipLost when the Lease may have passed to another, however late this process was woken."""
+        if time.monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
+            raise LeadershipLost("the Lease was not renewed in time")
+
     async def release(self) -> None:
         """Let the next one lead at once."""
         spec = {**self._lease.get("spec", {}), "holderIdentity": "", "renewTime": format_micro_time(datetime.now(UTC))}

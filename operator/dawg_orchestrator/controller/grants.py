@@ -18,7 +18,7 @@ from dawg_orchestrator.controller.desk import Desk, PoolKey
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
-from dawg_orchestrator.errors import ClusterError
+from dawg_orchestrator.errors import ClusterError, Conflict
 from dawg_orchestrator.planning.dispatch import Assignment
 from dawg_orchestrator.planning.lease import Lease
 from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder
@@ -94,10 +94,13 @@ class Granting:
         held = task.on_failure is not None and task.on_failure.hold is not None
         sidecar = "sidecar" if has_sidecar(request) else None
         if assignment.task.adopt:
-            job = run.jobs[assignment.task.index]
+            job = run.jobs.get(assignment.task.index)
+            if job is None:
+                raise Conflict("the Job went away before it could be adopted", 409)
             return JobOrder(job=job.name, job_uid=job.uid, sidecar=sidecar, held=held)
-        if task.exclusive or run.spec.concurrency is not None:
-            # Must not start twice, not even across a restart: the start is on status before it happens.
+        if task.exclusive or run.spec.concurrency is not None or request.attempt > 1:
+            # On status before it happens: what must not start twice, not even across a restart, and what came of the
+            # attempt before, which a pass of this one must not hide.
             await self._record(run)
         created = await create_job(self._cluster, request, self._around)
         self._desk.see_job(created)

@@ -17,9 +17,10 @@ from dawg_orchestrator.cluster.client import (
     JsonObject,
     Resource,
 )
-from dawg_orchestrator.cluster.observe import WATCHED, everything, live_uids
+from dawg_orchestrator.cluster.observe import WATCHED, everything, live_metadata
 from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.errors import ClusterError, NotFound
+from dawg_orchestrator.resources import names
 
 log = structlog.get_logger()
 
@@ -64,15 +65,32 @@ async def keep_in_step(
 
 
 async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Callable[[str], Awaitable[None]]) -> None:
-    selectors = dict(WATCHED)
+    await _compare_pools(cluster, namespace, desk)
     for resource in (PODS, JOBS, TESTRUNS):
         known_before = _known(desk, resource, namespace)
-        live = await live_uids(cluster, resource, namespace, selectors[resource])
-        for uid, name in live.items():
-            if uid not in known_before and uid not in _known(desk, resource, namespace):
-                await _fetch(cluster, resource, namespace, name, desk)
+        live = await live_metadata(cluster, resource, namespace, dict(WATCHED)[resource])
+        known = known_before.keys() | _known(desk, resource, namespace).keys()
+        for uid, metadata in live.items():
+            if uid not in known and _matters(desk, resource, metadata):
+                await _fetch(cluster, resource, namespace, metadata["name"], desk)
         for uid in known_before.keys() - live.keys():
             await _verify_gone(cluster, resource, namespace, uid, known_before[uid], desk, forget_run)
+
+
+async def _compare_pools(cluster: Cluster, namespace: str, desk: Desk) -> None:
+    """Pools and Deployments are few: listed whole. What the list lacks is asked for before it is dropped."""
+    for resource in (AGENTPOOLS, DEPLOYMENTS):
+        known_before = desk.pool_names(namespace) if resource is AGENTPOOLS else desk.deployment_names(namespace)
+        items, _ = await cluster.list(resource, namespace, dict(WATCHED)[resource])
+        for item in items:
+            tell(desk, resource, item)
+        for name in known_before - {item["metadata"]["name"] for item in items}:
+            try:
+                tell(desk, resource, await cluster.get(resource, namespace, name))
+            except NotFound:
+                log.info("an event was lost", kind=resource.plural, namespace=namespace, name=name)
+                drop = desk.drop_pool if resource is AGENTPOOLS else desk.drop_deployment_named
+                drop(namespace, name)
 
 
 def _known(desk: Desk, resource: Resource, namespace: str) -> dict[str, str]:
@@ -81,6 +99,11 @@ def _known(desk: Desk, resource: Resource, namespace: str) -> dict[str, str]:
     if resource is PODS:
         return {pod.uid: pod.pod for pod in desk.agent_pods.values() if pod.namespace == namespace}
     return {job.uid: job.name for run in desk.runs.values() if run.namespace == namespace for job in run.jobs.values()}
+
+
+def _matters(desk: Desk, resource: Resource, metadata: JsonObject) -> bool:
+    """Jobs of finished runs are kept for people and are none of ours any more."""
+    return resource is not JOBS or (metadata.get("labels") or {}).get(names.RUN) in desk.runs
 
 
 async def _fetch(cluster: Cluster, resource: Resource, namespace: str, name: str, desk: Desk) -> None:

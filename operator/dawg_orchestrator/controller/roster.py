@@ -47,11 +47,25 @@ class Roster:
         metadata = obj["metadata"]
         labels = metadata.get("labels") or {}
         key = (metadata["namespace"], labels.get(names.POOL, ""))
+        version = int(metadata.get("resourceVersion") or 0)
+        known = self.deployments[key].get(metadata["name"])
+        if known is not None and version < known.version:
+            return
         self.deployments[key][metadata["name"]] = DeploymentFact(
             metadata["name"], labels.get(names.TEMPLATE, ""), obj["spec"].get("replicas", 1),
-            metadata["creationTimestamp"],
+            metadata["creationTimestamp"], version,
         )  # fmt: skip
         self._changed(key)
+
+    def deployment_names(self, namespace: str) -> set[str]:
+        """All Deployments of agents of a namespace."""
+        return {name for key, found in self.deployments.items() if key[0] == namespace for name in found}
+
+    def drop_deployment_named(self, namespace: str, name: str) -> None:
+        """A Deployment of agents is gone, as a list has shown."""
+        for key, found in self.deployments.items():
+            if key[0] == namespace and found.pop(name, None) is not None:
+                self._changed(key)
 
     def drop_deployment(self, obj: JsonObject) -> None:
         """A Deployment of agents is gone."""

@@ -69,13 +69,17 @@ async def serve(settings: ControllerSettings) -> int:
         sessions = Sessions(_identify_with(cluster), now)
         health = await open_health(settings.metrics_port, metrics.REGISTRY)
         await sessions.open(settings.sessions_port, settings.tls_dir)
-        elector = Elector(cluster, settings.namespace, settings.identity)
+        # The Lease has a connection of its own: it must not wait behind other requests.
+        leasing = Cluster(find_credentials(), user_agent="dawg-elector")
+        elector = Elector(leasing, settings.namespace, settings.identity)
         try:
             term = await _until(stop, elector.acquire())
             if term is None:
                 return 0
+            cluster.before_write = elector.check
             return await _lead(settings, cluster, sessions, elector, term, stop)
         finally:
+            await leasing.close()
             await sessions.close()
             await health.cleanup()
 

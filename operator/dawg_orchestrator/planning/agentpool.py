@@ -41,6 +41,7 @@ class DeploymentFact:
     template_hash: str
     replicas: int
     created: str  # RFC 3339, for a stable order
+    version: int = 0  # resourceVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
     harmful = [index for index in bad if step.states[index].reason not in HARMLESS_SKIPS]
     if task.when is None and not bad:
         return None
+    condition = f"its condition is false: {task.when}" if task.when is not None else ""
     if task.when is not None:
         try:
             if conditions.is_met(
@@ -44,9 +45,10 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
                 return None
         except InvalidSpec as error:
             # With a need that did not pass, what the condition asks for may be missing for that reason.
+            condition = str(error)
             if not harmful:
                 return Verdict.FAILED, Reason.INVALID_SPEC, f"tasks[{task.name}].{error}"
-    parts = [f"its condition is false: {task.when}"] if task.when is not None else []
+    parts = [condition] if condition else []
     if bad:
         first = (harmful or bad)[0]
         parts.append(f"it needs {step.graph.cells[first].key}, which is {step.states[first].verdict}")

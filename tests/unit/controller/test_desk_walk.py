@@ -54,7 +54,7 @@ def happen(world: ModelCluster, event: str, pick: int) -> None:
     happenings[event]()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 30)), min_size=20, max_size=80))
 def test_whatever_happens_each_task_gets_one_verdict_and_everything_ends(events: list[tuple[str, int]]) -> None:
     world = ModelCluster()
