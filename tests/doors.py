@@ -109,11 +109,11 @@ class Controller:
         self._kubectl = kubectl
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of one series; 0 when there is none."""
+        """The value of the series that carries these labels; 0 when there is none."""
         for line in self._metrics().splitlines():
             told, _, value = line.rpartition(" ")
             series, _, rest = told.partition("{")
-            if series == name and dict(re.findall(r'(\w+)="([^"]*)"', rest)) == labels:
+            if series == name and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', rest)).items():
                 return float(value)
         return 0.0
 

@@ -100,6 +100,15 @@ def deleted_at(pod: JsonObject) -> datetime | None:
     return deadline - timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds") or 0)
 
 
+def with_first_deletion(pod: JsonObject, before: JsonObject | None) -> JsonObject:
+    """The pod with the time at which its deletion was first asked for; the kubelet's last word sets it anew."""
+    first, now = deleted_at(before) if before else None, deleted_at(pod)
+    if before is None or first is None or now is None or first >= now:
+        return pod
+    asked = {name: before["metadata"].get(name) for name in ("deletionTimestamp", "deletionGracePeriodSeconds")}
+    return {**pod, "metadata": {**pod["metadata"], **asked}}
+
+
 def disrupted_at(pod: JsonObject) -> datetime | None:
     """Return since when the pod's end is not the test's doing: deleted, evicted or lost."""
     condition = _condition(pod, "DisruptionTarget")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from dawg_agent.kube import JsonObject, Kube, WatchExpired
+from dawg_agent.podstate import with_first_deletion
 from dawg_orchestrator.errors import ClusterError
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef
@@ -35,7 +36,7 @@ class View:
         other = self.pod is not None and self.pod["metadata"]["uid"] != pod["metadata"]["uid"]
         if self.job_uid not in owners or other or self.gone:
             return
-        self.pod = pod
+        self.pod = with_first_deletion(pod, self.pod)
         self.wake()
 
     def lose(self, uid: str | None = None) -> None:

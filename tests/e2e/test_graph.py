@@ -102,7 +102,7 @@ def test_a_secret_for_tests_reaches_the_test_and_nothing_else(story: Story, pool
     story.given({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "labels": labels},
                  "stringData": {"password": "open sesame"}})  # fmt: skip
     wanted = [{"name": secret, "key": "password", "env": "PASSWORD"}]
-    run = story.when_applied(task(run='test "$PASSWORD" = "open sesame"', secrets=wanted), pool=pool)
+    run = story.when_applied(task(run='test "${PASSWORD#open }" = "ses""ame"', secrets=wanted), pool=pool)
 
     status = story.then_finishes(run)
     assert status["verdict"] == "Passed"
