@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+import debian
 from dawg_orchestrator.store.history import History
 
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -24,7 +25,7 @@ def _postgres_binaries() -> Path:
     if found:
         return Path(found).resolve().parent
     if not list(_DEBIAN.glob("*/bin/initdb")):
-        subprocess.run(["apt-get", "install", "-y", "-q", "postgresql"], check=True)
+        debian.install("postgresql")
     return max(_DEBIAN.glob("*/bin/initdb")).parent
 
 

@@ -106,7 +106,7 @@ class Reviews:
         if not allowed:
             raise forbidden(
                 f"{identity.username} may not {verb} testruns.{GROUP} in namespace {namespace}",
-                f"have the ClusterRole dawg-viewer bound in namespace {namespace}",
+                f"have the Role dawg-viewer bound in namespace {namespace}",
             )
 
     async def _review(self, token: str, audience: str | None) -> Identity | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import debian
 from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
@@ -29,7 +30,7 @@ _PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 def sshd() -> str:
     """The ssh server's program; Debian's package is installed where there is none."""
     if shutil.which("sshd", path=_PATH) is None:
-        subprocess.run(["apt-get", "install", "-y", "-q", "openssh-server"], check=True, stdin=subprocess.DEVNULL)
+        debian.install("openssh-server")
     found = shutil.which("sshd", path=_PATH)
     assert found is not None
     return found
