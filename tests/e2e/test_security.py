@@ -25,7 +25,7 @@ import ssl, sys, urllib.error, urllib.request
 context = ssl._create_unverified_context()
 for url in (
     "https://dawg-controller.{namespace}.svc:8443/v1/agent",
-    "https://dawg-api.{namespace}.svc:8444/v1/uploads/a/0/1/log",
+    "https://dawg-api.{namespace}.svc:8444/v1/uploads/a/0/1/log?namespace={namespace}&run=a&job=a",
     "https://dawg-api.{namespace}.svc:8444/v1/learned",
     "http://dawg-api.{namespace}.svc:8080/v1/history",
 ):
