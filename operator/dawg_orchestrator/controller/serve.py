@@ -29,6 +29,7 @@ from dawg_orchestrator.controller.clock import now
 from dawg_orchestrator.controller.desk import Desk, Peer
 from dawg_orchestrator.controller.elector import Elector, LeadershipLost
 from dawg_orchestrator.controller.estimates import Estimates
+from dawg_orchestrator.controller.gauges import Gauges
 from dawg_orchestrator.controller.health import open_health
 from dawg_orchestrator.controller.history import History
 from dawg_orchestrator.controller.reconcile import Reconciler
@@ -46,7 +47,6 @@ START_ANEW = 3
 _WORKERS = 8
 _SILENCE_LOOK_SECONDS = 1.0
 _LEARN_SECONDS = 180.0
-_GAUGE_SECONDS = 2.0
 
 
 def main(settings: ControllerSettings) -> int:
@@ -67,7 +67,8 @@ async def serve(settings: ControllerSettings) -> int:
         loop.add_signal_handler(number, stop.set)
     async with Cluster(find_credentials(), user_agent="dawg-controller") as cluster:
         sessions = Sessions(_identify_with(cluster), now)
-        health = await open_health(settings.metrics_port, metrics.REGISTRY)
+        gauges = Gauges()
+        health = await open_health(settings.metrics_port, metrics.REGISTRY, gauges.measure)
         await sessions.open(settings.sessions_port, settings.tls_dir)
         # The Lease has a connection of its own: it must not wait behind other requests.
         leasing = Cluster(find_credentials(), user_agent="dawg-elector")
@@ -77,7 +78,7 @@ async def serve(settings: ControllerSettings) -> int:
             if term is None:
                 return 0
             cluster.before_write = elector.check
-            return await _lead(settings, cluster, sessions, elector, term, stop)
+            return await _lead(settings, cluster, sessions, elector, gauges, term, stop)
         finally:
             await leasing.close()
             await sessions.close()
@@ -89,6 +90,7 @@ async def _lead(
     cluster: Cluster,
     sessions: Sessions,
     elector: Elector,
+    gauges: Gauges,
     term: int,
     stop: asyncio.Event,
 ) -> int:
@@ -96,6 +98,7 @@ async def _lead(
     metrics.TERM.set(term)
     queue = WorkQueue(now)
     desk = Desk(term, queue.add, now())
+    gauges.lead(desk, queue)
     estimates = Estimates()
     history = History(settings.api_url, settings.api_token_file, settings.ca_file)
     ttl = TimeToLive(cluster, settings.namespaces, history, now)
@@ -149,7 +152,6 @@ def _endless(
         "silence": _end_silent_leases(desk),
         "ttl": ttl.keep(),
         "learn": _learn(estimates, history),
-        "gauges": _measure(desk, queue),
     }
 
 
@@ -190,20 +192,6 @@ async def _learn(estimates: Estimates, history: History) -> None:
         if learned is not None:
             estimates.learn(learned.durations)
         await asyncio.sleep(_LEARN_SECONDS)
-
-
-async def _measure(desk: Desk, queue: WorkQueue) -> None:
-    while True:
-        metrics.RUNS_LIVE.set(len(desk.runs))
-        metrics.WORK_QUEUE.set(len(queue))
-        for key in list(desk.pools):
-            waiting = desk.queue_of(key)
-            for priority in ("critical", "high", "medium", "low"):
-                metrics.QUEUE_DEPTH.labels(*key, priority).set(sum(t.priority == priority for t in waiting))
-            for state, count in desk.agent_states(key).items():
-                metrics.AGENTS.labels(*key, state).set(count)
-            metrics.UTILIZATION.labels(*key).set(desk.utilization(key))
-        await asyncio.sleep(_GAUGE_SECONDS)
 
 
 def _identify_with(cluster: Cluster) -> Any:
