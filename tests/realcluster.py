@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,11 +63,29 @@ class RealCluster:
         return self.kubectl("patch", resource, name, "--type=merge", "-p", json.dumps(change), *words).stderr
 
 
+def need_cluster() -> None:
+    """Skip the test where no cluster is at hand."""
+    if not os.environ.get("KUBECONFIG") or shutil.which("kubectl") is None:
+        pytest.skip('needs a cluster and kubectl: hack/up, then eval "$(hack/up --env)"')
+
+
+def image_with_python(within: float = 120.0) -> str:
+    """The image of the tests' pods that hack/up gives to the node, which tells of it after a while."""
+    need_cluster()
+    cluster, deadline = RealCluster(""), time.monotonic() + within
+    while True:
+        nodes = json.loads(cluster.done("get", "nodes", "-o", "json"))["items"]
+        known = [name for node in nodes for image in node["status"].get("images", []) for name in image.get("names", [])]
+        if found := next((name for name in known if "dawg-test:" in name), None):
+            return str(found)
+        assert time.monotonic() < deadline, "no node has the image dawg-test; hack/up --cluster-only loads it"
+        time.sleep(0.5)
+
+
 @contextmanager
 def namespace_on_cluster(prefix: str) -> Iterator[RealCluster]:
     """A namespace that is deleted afterwards; the test is skipped where there is no cluster."""
-    if not os.environ.get("KUBECONFIG") or shutil.which("kubectl") is None:
-        pytest.skip('needs a cluster and kubectl: hack/up, then eval "$(hack/up --env)"')
+    need_cluster()
     cluster = RealCluster(f"{prefix}-{uuid4().hex[:8]}")
     cluster.done("create", "namespace", cluster.namespace)
     try:

@@ -32,6 +32,12 @@ def install(engine: Engine) -> None:
     _upgrade_release(operator, agent, test)
 
 
+def load_test_image(engine: Engine) -> None:
+    """What pods of the tests run in that need a cluster and no DAWG."""
+    if images.TEST.dockerfile.exists():
+        engine.load([engine.build(images.TEST)])
+
+
 def _upgrade_release(operator: BuiltImage, agent: BuiltImage, test: BuiltImage) -> None:
     values = {
         "image.operator.repository": operator.repository,

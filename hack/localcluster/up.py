@@ -13,7 +13,7 @@ EXAMPLES = """\
 examples:
   hack/up                        build, start, install, and run examples/testrun.yaml
   eval "$(hack/up --env)"        then: kubectl get testruns.dawg.dev
-  hack/up --cluster-only         only Kubernetes, with DNS and volumes
+  hack/up --cluster-only         only Kubernetes, with DNS, volumes and the image of the tests' pods
   KUBECONFIG=$(hack/up --print-kubeconfig) kubectl get nodes
 
 On a running cluster it only upgrades what changed. The cluster is kind where Docker answers, else a real single-node
@@ -60,7 +60,9 @@ def _up(cluster_only: bool, fsync: bool) -> int:
     chosen = engine.choose()
     chosen.create(fsync)
     passed = True
-    if not cluster_only:
+    if cluster_only:
+        install.load_test_image(chosen)
+    else:
         missing = install.missing_files()
         if missing:
             names = ", ".join(str(file.relative_to(paths.REPOSITORY)) for file in missing)

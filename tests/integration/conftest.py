@@ -1,4 +1,4 @@
-"""Real parts that the integration tier starts for itself: databases of both kinds."""
+"""Real parts that the integration tier starts for itself: databases of both kinds; and the image of pods."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 import debian
 from dawg_orchestrator.store.history import History
+from realcluster import image_with_python
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -33,6 +34,12 @@ def _as_postgres(command: list[str | Path]) -> None:
     """Run a command as the user ``postgres`` where we are root, which PostgreSQL refuses to run as."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     subprocess.run([*prefix, *map(str, command)], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session")
+def test_image() -> str:
+    """An image that the cluster has, with sh and python3."""
+    return image_with_python()
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,6 @@ from dawg_orchestrator.resources.results import TaskResult
 from integration.agent.uploads import TOKEN, Uploads, serve_uploads
 
 NAMESPACES = Resource("", "v1", "namespaces")
-NODES = Resource("", "v1", "nodes")
 QUOTAS = Resource("", "v1", "resourcequotas")
 PATIENCE = 90.0
 
@@ -47,19 +46,6 @@ async def namespace(cluster: Cluster) -> AsyncIterator[str]:
     await cluster.create(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     await cluster.delete(NAMESPACES, None, name)
-
-
-@pytest.fixture
-async def image(cluster: Cluster) -> str:
-    """An image that the cluster has, with sh and python3; a node that has just started tells of it after a while."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            nodes, _ = await cluster.list(NODES, None)
-            known = [name for node in nodes for image in node["status"].get("images", []) for name in image["names"]]
-            for name in known:
-                if "dawg-test" in name and "@" not in name:
-                    return name
-            await asyncio.sleep(1)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -152,10 +138,10 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(cluster: Cluster, namespace: str, image: str, tmp_path: Any) -> AsyncIterator[Bench]:
+async def bench(cluster: Cluster, namespace: str, test_image: str, tmp_path: Any) -> AsyncIterator[Bench]:
     (tmp_path / "token").write_text(TOKEN)
     async with serve_uploads() as uploads, contextlib.AsyncExitStack() as stack:
-        yield Bench(cluster, namespace, image, uploads, stack, tmp_path / "token")
+        yield Bench(cluster, namespace, test_image, uploads, stack, tmp_path / "token")
 
 
 async def test_exit_code_start_node_and_log_are_told(bench: Bench) -> None:

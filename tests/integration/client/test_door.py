@@ -26,16 +26,6 @@ API_LABELS = {"app.kubernetes.io/name": "dawg", "app.kubernetes.io/component": "
 PATIENCE_SECONDS = 60.0
 
 
-def python_image(cluster: Cluster) -> str:
-    """An image with Python that hack/up loads; images loaded by hand are on the node under its own names."""
-    [node, *_] = cluster.items("/api/v1/nodes")
-    names = [name for image in node["status"]["images"] for name in image.get("names") or []]
-    for wanted in ("dawg-test:", "dawg-agent:", "dawg-operator:"):
-        if found := next((name for name in names if wanted in name), None):
-            return found
-    return pytest.fail("the node has no image with Python; hack/up loads one")
-
-
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
@@ -44,22 +34,22 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def start_pod(
-    playground: Playground, name: str, labels: dict[str, str], script: str, **container: Any
+    playground: Playground, name: str, labels: dict[str, str], image: str, script: str, **container: Any
 ) -> dict[str, Any]:
     """A pod whose container ``test`` runs a Python script."""
-    main = {"name": "test", "image": python_image(playground.cluster), "command": ["python", "-c", script], **container}
+    main = {"name": "test", "image": image, "command": ["python", "-c", script], **container}
     spec = {"containers": [main], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0}
     return playground.create("pods", {"metadata": {"name": name, "labels": labels}, "spec": spec})
 
 
 @pytest.fixture(scope="session")
-def api(cluster: Cluster, namespace: str) -> str:
+def api(cluster: Cluster, namespace: str, test_image: str) -> str:
     """A stand-in for the api role, ready; gives its namespace."""
     playground = Playground(cluster, namespace)
     playground.create("serviceaccounts", {"metadata": {"name": "dawg-viewer"}})
     script = (Path(__file__).parent / "stand_in_api.py").read_text()
     probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
-    start_pod(playground, "api", API_LABELS, script, readinessProbe=probe)
+    start_pod(playground, "api", API_LABELS, test_image, script, readinessProbe=probe)
 
     def ready() -> bool:
         conditions = cluster.get(resource_path("pods", namespace, "api", api="api/v1"))["status"].get("conditions", [])
@@ -158,10 +148,10 @@ def test_logs_as_json_are_one_object_a_line(playground: Playground, api: str) ->
     assert lines[7] == {"task": "unit", "attempt": 1, "line": "line 0007 of the test's log"}
 
 
-def test_without_an_api_logs_come_from_the_pod_and_say_so(playground: Playground) -> None:
+def test_without_an_api_logs_come_from_the_pod_and_say_so(playground: Playground, test_image: str) -> None:
     run = playground.create_run()
     labels = {RUN_UID: run.uid, INDEX: "0", ATTEMPT: "1"}
-    start_pod(playground, "task", labels, "for n in range(300): print('out', n)")
+    start_pod(playground, "task", labels, test_image, "for n in range(300): print('out', n)")
     path = resource_path("pods", playground.namespace, "task", api="api/v1")
     wait_until(lambda: playground.cluster.get(path)["status"].get("phase") == "Succeeded", "the task has ended")
     playground.write_status(
