@@ -75,7 +75,8 @@ def image_with_python(within: float = 120.0) -> str:
     cluster, deadline = RealCluster(""), time.monotonic() + within
     while True:
         nodes = json.loads(cluster.done("get", "nodes", "-o", "json"))["items"]
-        known = [name for node in nodes for image in node["status"].get("images", []) for name in image.get("names", [])]
+        images = [image for node in nodes for image in node["status"].get("images", [])]
+        known = [name for image in images for name in image.get("names", [])]
         if found := next((name for name in known if "dawg-test:" in name), None):
             return str(found)
         assert time.monotonic() < deadline, "no node has the image dawg-test; hack/up --cluster-only loads it"

@@ -9,7 +9,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from dawg_agent.git import Access, Answer, GitError, classify, prepare_access, readable, run_git
+from dawg_agent.git import Access, Answer, GitError, classify, explained, prepare_access, readable, run_git
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, GitSource
 
@@ -75,7 +75,7 @@ class Checkout:
     def _remote_error(self, answer: Answer) -> GitError:
         reason, transient = classify(answer.error)
         told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
-        return GitError(reason, f"{self._access.url}: {told}", transient=transient)
+        return GitError(reason, f"{self._access.url}: {explained(answer.error, told)}", transient=transient)
 
     async def _advertised(self, revision: str) -> str | None:
         """Return the reference that the revision names, by git's own precedence; None: the server shows none."""

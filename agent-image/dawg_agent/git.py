@@ -235,7 +235,7 @@ _CLASSES: tuple[tuple[Reason, bool, tuple[str, ...]], ...] = (
             "invalid credentials",
         ),
     ),
-    (Reason.SOURCE_UNREACHABLE, False, ("ssl certificate problem", "certificate verif")),
+    (Reason.CERTIFICATE_UNKNOWN, False, ("ssl certificate problem", "certificate verif")),
 )
 
 
@@ -246,6 +246,21 @@ def classify(error: str) -> tuple[Reason, bool]:
         if any(phrase in lowered for phrase in phrases):
             return reason, transient
     return Reason.SOURCE_UNREACHABLE, True
+
+
+_EXPLAINED = {
+    Reason.SOURCE_REFUSED: ("the server refuses; let spec.source.git.credentialsSecretRef name a Secret with access"),
+    Reason.HOST_KEY_UNKNOWN: ("the server's key is not in known_hosts of the git Secret; check it, and add it there"),
+    Reason.CERTIFICATE_UNKNOWN: (
+        "the server's certificate is not trusted; if its authority is your own, add it to the git Secret as ca.crt"
+    ),
+}
+
+
+def explained(error: str, told: str) -> str:
+    """What would change it, before git's words: these may be long, and a status cuts them."""
+    plain = _EXPLAINED.get(classify(error)[0])
+    return f"{plain} ({told})" if plain else told
 
 
 def readable(error: str, hidden: tuple[str, ...]) -> str:

@@ -73,7 +73,8 @@ def _compare(projects: Sequence[Project], shapes: Sequence[Shape], *, keep: bool
     with tempfile.TemporaryDirectory(prefix="dawg-suites-") as folder:
         sources = {project.name: _source(project, Path(folder)) for project in projects}
         repositories = Path(folder) / "repositories"
-        with gitserver.serving(repositories, image, f"dawg-suites-{batch}", keep=keep) as address:
+        with gitserver.serving(repositories, image.reference, f"dawg-suites-{batch}", keep=keep) as host:
+            address = f"http://{host}"
             wanted = {
                 (project.name, shape): testruns.manifest(project, shape, f"{address}/{project.name}.git", image, batch)
                 for project in projects

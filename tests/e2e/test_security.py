@@ -14,8 +14,8 @@ NO_CREDENTIAL = """
 test ! -e /var/run/secrets/kubernetes.io
 test ! -e /var/run/secrets/dawg
 test ! -e /dawg-git
-! env | grep -i -E 'token|kubeconfig'
-! find / -xdev -name 'token*' -path '*secrets*' 2>/dev/null | grep .
+if env | grep -i -E 'token|kubeconfig'; then exit 1; fi
+if find / -xdev -name 'token*' -path '*secrets*' 2>/dev/null | grep .; then exit 1; fi
 echo none > "$DAWG_OUTPUTS/found"
 """
 KNOCK = """

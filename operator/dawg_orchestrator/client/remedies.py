@@ -29,6 +29,7 @@ REMEDIES: dict[str, str] = {
     Reason.SOURCE_REFUSED: "set source.git.credentialsSecretRef to a Secret with access",
     Reason.REVISION_NOT_FOUND: "push the revision, or name another in source.git.revision",
     Reason.HOST_KEY_UNKNOWN: "add the server's key to known_hosts in the Secret",
+    Reason.CERTIFICATE_UNKNOWN: "add the certificate of the server's authority to the git Secret as ca.crt",
     Reason.CREDENTIALS_NOT_ALLOWED: "let the Secret's owner label or annotate it for this use",
     Reason.SECRET_MISSING: "create the Secret in namespace {namespace} with the label dawg.dev/for-tests: 'true'",
     Reason.NAME_CONFLICT: "delete the foreign Job, or create the run under another name",

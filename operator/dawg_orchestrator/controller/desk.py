@@ -412,7 +412,15 @@ class Desk:
         if run is None or self.table.holder((task.run_uid, task.index)) is not None:
             return False
         state = run.states[task.index]
-        return state.running and task.index in run.jobs if task.adopt else not (state.running or state.done)
+        if task.adopt:
+            return state.running and task.index in run.jobs
+        return not (state.running or state.done) and not self._resolves_meanwhile(run)
+
+    @staticmethod
+    def _resolves_meanwhile(run: Run) -> bool:
+        """Whether a task of the run, perhaps in another pool, is finding out which commit all of them test."""
+        has_source = run.spec.source is not None and run.spec.source.git is not None
+        return has_source and run.commit is None and any(state.running for state in run.states)
 
     def _may_enter(self, run: Run, entering: dict[tuple[str, str], set[str]]) -> bool:
         """The last word on a concurrency group: runs are planned one by one, and each may think that it is next."""

@@ -22,6 +22,7 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
     blocked = _why_run_waits(step)
     unresolved = _is_unresolved(step)
     resolving = unresolved and any(state.running for state in step.states)
+    resolvers: set[str] = set()  # pools with a task in the queue that may find out which commit it is
     for index, state in enumerate(step.states):
         cell = step.graph.cells[index]
         if state.running and _may_be_adopted(step, index, state):
@@ -31,11 +32,13 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
         if state.running or state.done:
             continue
         why = blocked or _why_task_waits(step, cell, state)
-        if why is None and resolving:
+        name = step.pool_of(cell)
+        if why is None and (resolving or name in resolvers):
             why = Waiting(Reason.RESOLVING_REVISION, Reason.RESOLVING_REVISION.sentence)
-        pool = step.facts.pools.get(step.pool_of(cell))
+        pool = step.facts.pools.get(name)
         if why is None and pool is not None:
-            resolving = unresolved  # this task finds out which commit it is; the others wait for it
+            if unresolved:  # one task of each pool may be first, lest a pool that stands still holds up the others
+                resolvers.add(name)
             why = Waiting(pool.reason, pool.message)
             ready.append(_queued(step, cell, adopt=False))
         if why is not None:

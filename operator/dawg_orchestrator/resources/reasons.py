@@ -60,6 +60,7 @@ class Reason(StrEnum):
     SOURCE_REFUSED = "SourceRefused", "The repository refused the credentials, or there were none.", True
     REVISION_NOT_FOUND = "RevisionNotFound", "The repository has no such revision.", True
     HOST_KEY_UNKNOWN = "HostKeyUnknown", "The ssh server's key is not in the Secret's known_hosts.", True
+    CERTIFICATE_UNKNOWN = "CertificateUnknown", "The git server's certificate is signed by nobody who is trusted.", True
     CREDENTIALS_NOT_ALLOWED = (
         "CredentialsNotAllowed",
         "The Secret is not marked for this use, or not for this host.",

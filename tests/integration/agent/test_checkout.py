@@ -13,7 +13,8 @@ from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import GitSource
-from integration.agent.gitserver import PASSWORD, USER, GitServer, Repository, git, new_repository, serve
+from integration.agent.gitserver import PASSWORD, USER, GitServer, serve
+from repositories import Repository, git, new_repository
 
 PATIENCE = timedelta(seconds=30)
 

@@ -22,8 +22,9 @@ from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import SidecarEvent
 from dawg_orchestrator.resources.task import Results
 from dawg_orchestrator.resources.testrun import GitSource
-from integration.agent.gitserver import Repository, new_repository, serve
+from integration.agent.gitserver import serve
 from integration.agent.uploads import TOKEN, Uploads, serve_uploads
+from repositories import Repository, new_repository
 
 SOURCE_ROOTS = [Path(__file__).parents[3] / name for name in ("operator", "agent-image")]
 REPORT = (

@@ -7,7 +7,6 @@ import getpass
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +19,8 @@ from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import GitSource
-from integration.agent.gitserver import Repository, new_repository
+from openssh import a_key, server_configuration
+from repositories import Repository, new_repository
 
 PATIENCE = timedelta(seconds=30)
 _PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
@@ -44,11 +44,6 @@ class SshServer:
     secret: Path
 
 
-def a_key(path: Path) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    return path
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -66,12 +61,8 @@ async def server(tmp_path: Path, repository: Repository, sshd: str) -> AsyncIter
         os.makedirs("/run/sshd", exist_ok=True)  # noqa: PTH103 - sshd's own condition
     host_key, user_key, port = a_key(tmp_path / "host"), a_key(tmp_path / "user"), free_port()
     shutil.copy(f"{user_key}.pub", tmp_path / "authorized")
-    options = {
-        "ListenAddress": "127.0.0.1", "Port": port, "HostKey": host_key, "AuthorizedKeysFile": tmp_path / "authorized",
-        "StrictModes": "no", "UsePAM": "no", "PasswordAuthentication": "no", "PidFile": "none",
-        "PermitRootLogin": "prohibit-password",
-    }  # fmt: skip
-    (tmp_path / "sshd.conf").write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    more = {"ListenAddress": "127.0.0.1", "PermitRootLogin": "prohibit-password"}
+    (tmp_path / "sshd.conf").write_text(server_configuration(port, host_key, tmp_path / "authorized", more))
     process = await asyncio.create_subprocess_exec(sshd, "-D", "-f", str(tmp_path / "sshd.conf"))
     async with asyncio.timeout(10):
         while not await _listens(port):  # noqa: ASYNC110 - another process opens it

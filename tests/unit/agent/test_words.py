@@ -9,7 +9,7 @@ import pytest
 
 from dawg_agent.askpass import answer
 from dawg_agent.events import read_event, say
-from dawg_agent.git import classify, readable
+from dawg_agent.git import classify, explained, readable
 from dawg_agent.kube import lines_of
 from dawg_agent.settings import SettingsError, read_agent_settings, read_sidecar_settings
 from dawg_orchestrator.resources.reasons import Reason
@@ -106,13 +106,25 @@ def test_a_bare_token_needs_no_user_name(tmp_path: Path) -> None:
             False,
         ),
         ("Host key verification failed.", Reason.HOST_KEY_UNKNOWN, False),
-        ("server certificate verification failed. CAfile: none", Reason.SOURCE_UNREACHABLE, False),
+        ("server certificate verification failed. CAfile: none", Reason.CERTIFICATE_UNKNOWN, False),
         ("fatal: unable to access: Could not resolve host: git.example", Reason.SOURCE_UNREACHABLE, True),
         ("The requested URL returned error: 503", Reason.SOURCE_UNREACHABLE, True),
     ],
 )
 def test_gits_complaints_are_understood(words: str, reason: Reason, transient: bool) -> None:
     assert classify(words) == (reason, transient)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("fatal: Authentication failed for 'https://x/y.git/'", "spec.source.git.credentialsSecretRef"),
+        ("Host key verification failed.", "known_hosts"),
+        ("server certificate verification failed. CAfile: none", "ca.crt"),
+    ],
+)
+def test_what_would_help_comes_before_gits_words(words: str, remedy: str) -> None:
+    assert remedy in explained(words, words).partition(words)[0]
 
 
 def test_git_is_quoted_without_secrets_and_control_characters() -> None:

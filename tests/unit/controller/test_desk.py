@@ -631,3 +631,19 @@ def test_tests_of_a_retried_task_are_counted_once_across_a_restart() -> None:
     again.report(second.id, attempt=second.attempt, summary=a_summary(counts(passed=3)), now=21)
 
     assert again.plan(now=22).status["tests"] == {"total": 3, "passed": 2, "failed": 0, "flaky": 1, "skipped": 0}
+
+
+def test_of_two_pools_one_finds_out_the_commit() -> None:
+    git = {"git": {"url": "https://example.org/repo"}}
+    run = run_object("run", a_task_spec("a"), a_task_spec("b", pool="other"), source=git)
+    world = World(run)
+    world.desk.see_pool(pool_object("other"))
+    world.desk.see_pod(pod_object("agent-2", "other"))
+    world.hello()
+    world.hello(2, pool="other")
+    world.plan()
+
+    started = [world.desk.start(given, NOON) for given in world.desk.assign(POOL, NOON)]
+
+    assert [lease.attempt.index for lease in started] == [0]
+    assert world.desk.assign((NAMESPACE, "other"), NOON) == ()

@@ -313,6 +313,16 @@ def test_a_pool_that_can_never_run_a_task_says_so_at_once(
 # Source
 
 
+def test_a_pool_that_stands_still_does_not_hold_up_the_others_for_the_commit() -> None:
+    paused = PoolFact(a_pool(paused=True), Reason.POOL_PAUSED, "")
+    free = PoolFact(a_pool(), Reason.STARTING, "")
+    tasks = (a_task_spec("a", pool="still"), a_task_spec("b", pool="still"), a_task_spec("c"))
+
+    plan = plan_testrun(a_run(*tasks, spec=GIT, pools={"default": free, "still": paused}), NOON)
+
+    assert [task.index for task in plan.ready] == [0, 2]
+
+
 def test_one_task_finds_out_the_commit_and_the_others_wait_for_it() -> None:
     first = plan_testrun(a_run(a_task_spec("a"), a_task_spec("b"), spec=GIT), NOON)
     meanwhile = plan_testrun(

@@ -1,14 +1,16 @@
 """A read-only git server over smart HTTP: `git http-backend` behind the standard library's HTTP server.
 
-    python git_server.py FOLDER [PORT]
+    python git_server.py FOLDER [PORT] [--tls FOLDER] [--basic-auth FOLDER]
 
 Serves every bare repository NAME.git of FOLDER at http://HOST:PORT/NAME.git. Pushing is refused.
 """
 
+import argparse
+import base64
 import os
 import shutil
+import ssl
 import subprocess
-import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +33,7 @@ class GitHandler(BaseHTTPRequestHandler):
     """Hands each request to a `git http-backend` of its own, by the rules of CGI."""
 
     repositories: Path
+    authorization: str | None = None  # the header that opens them; None: they are open to everybody
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -48,6 +51,12 @@ class GitHandler(BaseHTTPRequestHandler):
             self._answer(self.rfile.read(int(length)))
 
     def _answer(self, question: bytes) -> None:
+        if self.authorization in (None, self.headers.get("Authorization")):
+            self._ask_git(question)
+        else:
+            self._send(HTTPStatus.UNAUTHORIZED, [("WWW-Authenticate", 'Basic realm="git"')], b"")
+
+    def _ask_git(self, question: bytes) -> None:
         with subprocess.Popen(
             ["git", "http-backend"], env=self._environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as backend:
@@ -94,12 +103,29 @@ class GitHandler(BaseHTTPRequestHandler):
         }
 
 
+def basic_authorization(user: str, password: str) -> str:
+    """The header that git sends for these."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 def main() -> None:
-    if len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).is_dir() or shutil.which("git") is None:
-        sys.exit(f"{__doc__}\nA folder and git are needed.")
-    GitHandler.repositories = Path(sys.argv[1]).resolve()
-    port = int(sys.argv[2]) if len(sys.argv) == 3 else DEFAULT_PORT
-    with ThreadingHTTPServer(("", port), GitHandler) as server:
+    parser = argparse.ArgumentParser(description="Serve bare repositories to whoever wants to read them.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int, nargs="?", default=DEFAULT_PORT)
+    parser.add_argument("--tls", type=Path, metavar="FOLDER", help="tls.crt and tls.key, to serve https")
+    parser.add_argument("--basic-auth", type=Path, metavar="FOLDER", help="username and password, to ask for")
+    chosen = parser.parse_args()
+    if not chosen.folder.is_dir() or shutil.which("git") is None:
+        parser.error("a folder and git are needed")
+    GitHandler.repositories = chosen.folder.resolve()
+    if chosen.basic_auth:
+        words = ((chosen.basic_auth / name).read_text() for name in ("username", "password"))
+        GitHandler.authorization = basic_authorization(*words)
+    with ThreadingHTTPServer(("", chosen.port), GitHandler) as server:
+        if chosen.tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(chosen.tls / "tls.crt", chosen.tls / "tls.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         server.serve_forever()
 
 
