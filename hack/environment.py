@@ -70,7 +70,8 @@ def tool_environment(venv: Path) -> dict[str, str]:
         "PATH": path,
         "PYTHONPATH": os.pathsep.join(roots),
         "VIRTUAL_ENV": str(venv),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        # A checkout stays free of compiled files, and the next start need not compile again.
+        "PYTHONPYCACHEPREFIX": str(cache_folder() / "bytecode"),
     }
 
 

@@ -75,6 +75,15 @@ class Elector:
         if time.monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
             raise LeadershipLost("the Lease was not renewed in time")
 
+    async def catch_up(self, term: int) -> None:
+        """Let the next term be later than this one; call it when nothing renews any more."""
+        spec = {**self._lease["spec"], "leaseTransitions": term}
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                await self._cluster.replace(LEASES, self._namespace, names.LEADER_LEASE, {**self._lease, "spec": spec})
+        except (ClusterError, TimeoutError) as error:
+            log.warning("the Lease was not brought up to the statuses' term", term=term, error=str(error))
+
     async def release(self) -> None:
         """Let the next one lead at once."""
         spec = {**self._lease.get("spec", {}), "holderIdentity": "", "renewTime": format_micro_time(datetime.now(UTC))}

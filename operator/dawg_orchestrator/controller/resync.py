@@ -37,13 +37,18 @@ def tell(desk: Desk, resource: Resource, obj: JsonObject) -> None:
     see[resource](obj)
 
 
-async def load(cluster: Cluster, namespaces: Iterable[str], desk: Desk) -> None:
-    """Everything at once, before this leader serves; tried until the API has answered whole."""
+async def load(cluster: Cluster, namespaces: Iterable[str], desk: Desk) -> int:
+    """Everything at once, before this leader serves; tried until the API has answered whole.
+
+    Returns the latest term that any status names.
+    """
+    latest = 0
     while True:
         try:
             async for resource, obj in everything(cluster, namespaces):
                 tell(desk, resource, obj)
-            return
+                latest = max(latest, (obj.get("status") or {}).get("term") or 0)
+            return latest
         except ClusterError as error:
             log.warning("the cluster could not be listed yet", error=str(error))
             await asyncio.sleep(1)

@@ -117,6 +117,12 @@ async def _lead(
         if done is not loading:
             await _end([loading])
             return await _conclude(done, elector)
+        if (latest := loading.result()) >= term:
+            # The Lease was deleted, or another release led here: no status would take our word, and no agent.
+            log.warning("the Lease is behind the statuses; leading anew", term=term, latest=latest)
+            await _end([keeping])
+            await elector.catch_up(latest)
+            return START_ANEW
         desk.serving_since = now()
         sessions.serve(desk)
         log.info("serving", runs=len(desk.runs), pools=len(desk.pools))
