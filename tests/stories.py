@@ -56,7 +56,7 @@ class Story:
         )
         return self.status(run)
 
-    def then_waits(self, run: str, reason: str, within: float = 30.0) -> JsonObject:
+    def then_waits(self, run: str, reason: str, within: float = 90.0) -> JsonObject:
         """The run's status once its tasks wait for this reason."""
         eventually(
             lambda: (
@@ -68,7 +68,7 @@ class Story:
         )
         return self.status(run)
 
-    def then_pool_has(self, pool: str, agents: int, within: float = 60.0) -> None:
+    def then_pool_has(self, pool: str, agents: int, within: float = 120.0) -> None:
         """So many agents of the pool are connected."""
         eventually(
             lambda: (self.pool(pool).get("readyAgents") or 0) == agents,
@@ -92,7 +92,7 @@ class Story:
         """The entry of one task of a run, as it is now; empty while there is none."""
         return next((entry for entry in self.status(run).get("tasks", []) if entry["name"] == name), {})
 
-    def then_task_waits(self, run: str, name: str, reason: str, within: float = 60.0) -> JsonObject:
+    def then_task_waits(self, run: str, name: str, reason: str, within: float = 90.0) -> JsonObject:
         """The entry of a task once it shows this reason."""
         return eventually(
             lambda: entry if (entry := self.task(run, name)).get("reason") == reason else None,

@@ -34,7 +34,7 @@ def test_a_command_line_becomes_a_run_and_its_log_can_be_read_afterwards(story: 
 
 def test_logs_follow_a_test_while_it_runs(story: Story, pool: str) -> None:
     run = story.when_applied(task(run="echo first; sleep 5; echo last"), pool=pool)
-    eventually(lambda: story.status(run).get("phase") == "Running", within=30)
+    eventually(lambda: story.status(run).get("phase") == "Running", within=90)
 
     following = start("logs", "-f", run)
     assert following.stdout is not None
@@ -49,7 +49,7 @@ def test_logs_follow_a_test_while_it_runs(story: Story, pool: str) -> None:
 
 def test_a_cancelled_run_ends_with_its_own_exit_code(story: Story, pool: str) -> None:
     run = story.when_applied(task(run="sleep 600"), pool=pool)
-    eventually(lambda: story.status(run).get("phase") == "Running", within=30)
+    eventually(lambda: story.status(run).get("phase") == "Running", within=90)
 
     dawg("cancel", run)
 
