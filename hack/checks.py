@@ -23,7 +23,8 @@ _SKIPPED = {".git", "node_modules", "__pycache__"}
 _RENDERINGS: tuple[tuple[str, ...], ...] = (
     (),
     ("--set", "namespaces={one,two},controller.replicas=2,metrics.serviceMonitor.enabled=true"),
-    ("--set", "defaultPool.enabled=false,networkPolicy.enabled=false,api.persistence.enabled=false"),
+    ("--set", "defaultPool.enabled=false,warmPool.enabled=false,networkPolicy.enabled=false"),
+    ("--set", "api.persistence.enabled=false"),
 )
 Finding = str | None
 

@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "own certificate": {"tls": OWN_CERTIFICATE},
     "nothing optional": {
-        "defaultPool": {"enabled": False}, "networkPolicy": {"enabled": False},
+        "defaultPool": {"enabled": False}, "warmPool": {"enabled": False}, "networkPolicy": {"enabled": False},
         "rbac": {"aggregateToDefaultRoles": False},
         "podDisruptionBudget": {"enabled": False}, "api": {"persistence": {"enabled": False}},
     },

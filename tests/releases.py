@@ -56,6 +56,7 @@ class Release:
             **{name: first[name] for name in ("image", "defaultTaskImage") if name in first},
             "crds": {"install": False},
             "defaultPool": {"minAgents": 2, "maxAgents": 2, "slots": 4},
+            "warmPool": {"enabled": False},
         }
         helm("install", self.name, str(CHART), *self._here, *_until_ready(), values=values)
 

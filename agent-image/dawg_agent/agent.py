@@ -1,6 +1,8 @@
 """The agent: takes leases from the controller, supervises their Jobs, reports facts.
 
-session (messages) ⇄ desk (what is held) → supervisors (one a Job) → Progress, Report
+session (messages) ⇄ desk (what is held) → one Work an attempt → Progress, Report
+
+What an attempt is, its lease says: a Job to supervise, or a process for one of the slots in this agent's own pod.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,9 +24,11 @@ from dawg_agent.session import Session
 from dawg_agent.settings import AgentSettings
 from dawg_agent.supervise import Supervisor
 from dawg_agent.upload import Door
+from dawg_agent.warm import WarmAttempt, Workshop
+from dawg_agent.workshop import open_workshop
 from dawg_orchestrator import __version__
 from dawg_orchestrator.resources.model import Model
-from dawg_orchestrator.resources.protocol import Grant, Held, JobOrder, LeaseId, Progress
+from dawg_orchestrator.resources.protocol import Grant, Held, LeaseId, Progress
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 
@@ -33,17 +37,38 @@ TIDY = 10.0  # seconds between looks for results that nobody wants any more
 log = structlog.get_logger()
 
 
-class Agent:
-    """One agent's life."""
+class Work(Protocol):
+    """One attempt on its way."""
 
-    def __init__(self, settings: AgentSettings, kube: Kube, door: Door) -> None:
+    async def watch(self) -> TaskResult:
+        """Return how the attempt ended."""
+        ...
+
+    def cancel(self) -> None:
+        """The controller wants it to end."""
+        ...
+
+    async def see_log_through(self) -> None:
+        """Let the log come to its end, within bounds."""
+        ...
+
+    def let_go(self) -> None:
+        """Forget it."""
+        ...
+
+
+class Agent:
+    """One agent's life; with a ``workshop`` it runs tasks in its own pod."""
+
+    def __init__(self, settings: AgentSettings, kube: Kube, door: Door, workshop: Workshop | None = None) -> None:
         self._settings = settings
         self._kube = kube
         self._door = door
         self._pods = PodWatch(kube)
-        self._desk = Desk(settings.pool, settings.slots, __version__)
+        self._workshop = workshop
+        self._desk = Desk(settings.pool, workshop.slots.usable if workshop else settings.slots, __version__)
         self._session = Session(settings, self._desk, self._begin, self._stop, self._look_whether_drained)
-        self._working: dict[LeaseId, tuple[Supervisor, asyncio.Task[None]]] = {}
+        self._working: dict[LeaseId, tuple[Work, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
 
@@ -82,29 +107,36 @@ class Agent:
     def _begin(self, grant: Grant) -> None:
         held = self._desk.holding[grant.lease]
         log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
-        if grant.job is None:
-            self._end(grant.lease, _refused("this agent supervises Jobs, and the lease names none"))
+        work = self._work_of(held, grant)
+        if work is None:
+            self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
-        supervisor = Supervisor(held, grant.job, self._kube, self._pods, self._door, self._tell)
-        self._working[grant.lease] = supervisor, self._start(self._work(held, grant.job, supervisor))
+        self._working[grant.lease] = work, self._start(self._do(held, work))
 
-    async def _work(self, held: Held, order: JobOrder, supervisor: Supervisor) -> None:
-        """Supervise one Job to its end, report it, and see its log through."""
+    def _work_of(self, held: Held, grant: Grant) -> Work | None:
+        if grant.job is not None:
+            return Supervisor(held, grant.job, self._kube, self._pods, self._door, self._tell)
+        if grant.process is not None and self._workshop is not None:
+            return WarmAttempt(held, grant.process, self._workshop, self._tell)
+        return None
+
+    async def _do(self, held: Held, work: Work) -> None:
+        """See one attempt to its end, report it, and see its log through."""
         try:
-            result = await self._result(order, supervisor)
+            result = await self._result(held, work)
             self._working.pop(held.lease, None)
             self._end(held.lease, result)
-            await supervisor.see_log_through()
+            await work.see_log_through()
         finally:
             self._working.pop(held.lease, None)
-            supervisor.let_go()
+            work.let_go()
 
-    async def _result(self, order: JobOrder, supervisor: Supervisor) -> TaskResult:
+    async def _result(self, held: Held, work: Work) -> TaskResult:
         try:
-            return await supervisor.watch()
+            return await work.watch()
         except Exception as error:  # a fault of ours must end in a result, or the task would hang
-            log.exception("supervision failed", job=order.job)
-            return _refused(f"the agent could not supervise Job {order.job}: {type(error).__name__}: {error}")
+            log.exception("work failed", run=held.attempt.run, index=held.attempt.index)
+            return _refused(f"the agent failed: {type(error).__name__}: {error}")
 
     def _end(self, lease: LeaseId, result: TaskResult) -> None:
         report = self._desk.finish(lease, result, datetime.now(UTC))
@@ -121,14 +153,20 @@ class Agent:
             self._start(self._say(progress))
 
     def _stop(self, lease: LeaseId, revoked: bool) -> None:
-        supervisor, task = self._working.get(lease, (None, None))
+        work, task = self._working.get(lease, (None, None))
         log.info("revoked" if revoked else "cancelled", lease=str(lease))
         if revoked:
             self._desk.forget(lease)
             if task is not None:
                 task.cancel()
-        elif supervisor is not None:
-            supervisor.cancel()
+        elif work is not None:
+            work.cancel()
+
+    def slots_changed(self) -> None:
+        """A slot has come or gone: the controller gives as much work as there are slots."""
+        if self._workshop is not None:
+            self._desk.slots = self._workshop.slots.usable
+            self._start(self._session.say_alive())
 
     def _look_whether_drained(self) -> None:
         self._start(self._session.say_drained())
@@ -154,14 +192,17 @@ async def _run(settings: AgentSettings) -> None:
     stopping = asyncio.Event()
     signs.set_on_stop(stopping)
     kube = Kube.in_cluster(settings.namespace)
-    async with Door(settings.api_url, settings.api_token, settings.ca) as door:
-        agent = Agent(settings, kube, door)
-        try:
-            async with serve_health(settings.health_port, agent.why_unready):
-                await agent.live(stopping)
-        finally:
-            with contextlib.suppress(Exception):
-                await kube.close()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(kube.close)
+        door = await stack.enter_async_context(
+            Door(settings.api_url, settings.api_token, settings.ca, warm=settings.warm is not None)
+        )
+        workshop = await stack.enter_async_context(open_workshop(settings, kube, door)) if settings.warm else None
+        agent = Agent(settings, kube, door, workshop)
+        if workshop is not None:
+            workshop.slots.on_change = agent.slots_changed
+        await stack.enter_async_context(serve_health(settings.health_port, agent.why_unready))
+        await agent.live(stopping)
 
 
 def run_agent(settings: AgentSettings) -> int:

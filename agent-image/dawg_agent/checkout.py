@@ -1,4 +1,9 @@
-"""Puts the tree of one revision into the working directory, as shallow as the server allows."""
+"""Puts the tree of one revision into the working directory, as shallow as the server allows.
+
+    create → fetch (what the revision names) → show (its files)
+
+A warm agent fetches into a mirror that it keeps, and copies single commits from there (see trees.py).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,11 @@ import asyncio
 import re
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from dawg_agent.git import Access, Answer, GitError, classify, explained, prepare_access, readable, run_git
 from dawg_orchestrator.resources.reasons import Reason
@@ -27,24 +35,39 @@ _NEEDS_FULL_FETCH = (
 )
 
 
-class Checkout:
-    """One repository, one revision, one folder."""
+T = TypeVar("T")
 
-    def __init__(self, source: GitSource, access: Access, folder: Path, timeout: timedelta) -> None:
-        self._source = source
+
+@dataclass(frozen=True)
+class _Shown:
+    """A reference that the server shows, and the commit or tag it points to."""
+
+    reference: str
+    target: str
+
+
+class Checkout:
+    """One folder with a git repository of ours, and the one server that it fetches from."""
+
+    def __init__(self, access: Access, folder: Path, timeout: timedelta) -> None:
         self._access = access
         self._folder = folder
+        self._git_folder = folder / ".git"
         self._timeout = timeout.total_seconds()
 
-    async def take(self, commit: str | None) -> str:
-        """Check out ``commit``, or else what the revision names; return the full commit; raise GitError."""
+    async def create(self) -> None:
         await self._local("init", "--quiet", "--template=", "--initial-branch=dawg")
-        revision = commit or self._source.revision
+
+    async def fetch(self, revision: str) -> str:
+        """Fetch what a revision names, with as little around it as the server allows.
+
+        Return the full commit; raise GitError.
+        """
+        found: str | None
         if re.match(FULL_COMMIT_PATTERN, revision):
-            found = await self._fetch_commit(revision)
-        elif reference := await self._advertised(revision):
-            await self._fetch("--depth=1", f"+{reference}:{_SOURCE}")
-            found = await self._commit_of(_SOURCE)
+            found = revision if self._has(revision) else await self._fetch_commit(revision)
+        elif shown := await self._advertised(revision):
+            found = shown.target if self._has(shown.target) else await self._fetch_reference(shown.reference)
         elif _ABBREVIATED.match(revision):
             await self._fetch_everything()
             found = await self._commit_of(revision)
@@ -52,9 +75,21 @@ class Checkout:
             raise self._not_found(revision)
         if found is None:
             raise self._not_found(revision)
-        await self._local("checkout", "--quiet", "--force", "--detach", found)
-        await self._local("config", "remote.origin.url", self._access.url)
         return found
+
+    async def copy(self, mirror: Path, reference: str) -> None:
+        """Fetch one commit from another repository on this machine."""
+        options = ("--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head")  # FETCH_HEAD would tell our paths
+        await self._local("fetch", *options, "--end-of-options", str(mirror), f"{reference}:{_SOURCE}")
+
+    async def show(self, commit: str) -> None:
+        """Put a commit's files into the folder."""
+        await self._local("checkout", "--quiet", "--force", "--detach", commit)
+        await self._local("config", "remote.origin.url", self._access.url)
+
+    def _has(self, _commit: str) -> bool:
+        """Whether this commit was fetched before; a new folder has none."""
+        return False
 
     def _not_found(self, revision: str) -> GitError:
         return GitError(
@@ -77,7 +112,7 @@ class Checkout:
         told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
         return GitError(reason, f"{self._access.url}: {explained(answer.error, told)}", transient=transient)
 
-    async def _advertised(self, revision: str) -> str | None:
+    async def _advertised(self, revision: str) -> _Shown | None:
         """Return the reference that the revision names, by git's own precedence; None: the server shows none."""
         if revision == "HEAD" or revision.startswith("refs/"):
             wanted = [revision]
@@ -87,10 +122,10 @@ class Checkout:
         if answer.code:
             raise self._remote_error(answer)
         lines = answer.output.decode("utf-8", "replace").splitlines()
-        shown = {line.partition("\t")[2] for line in lines}
+        shown = {reference: target for target, _, reference in (line.partition("\t") for line in lines)}
         if not shown and revision == "HEAD":
             raise GitError(Reason.REVISION_NOT_FOUND, f"{self._access.url} is empty; push a commit to it")
-        return next((reference for reference in wanted if reference in shown), None)
+        return next((_Shown(reference, shown[reference]) for reference in wanted if reference in shown), None)
 
     async def _fetch(self, *arguments: str) -> None:
         options = [word for word in arguments if word.startswith("--")]
@@ -111,8 +146,14 @@ class Checkout:
             await self._fetch_everything()
         return await self._commit_of(commit)
 
+    async def _fetch_reference(self, reference: str) -> str | None:
+        await self._fetch("--depth=1", f"+{reference}:{_SOURCE}")
+        return await self._commit_of(_SOURCE)
+
     async def _fetch_everything(self) -> None:
-        await self._fetch("+refs/heads/*:refs/dawg/heads/*", "+refs/tags/*:refs/dawg/tags/*")
+        # commits that were fetched without their history would hide what lies behind them
+        deepened = ["--unshallow"] if (self._git_folder / "shallow").exists() else []
+        await self._fetch(*deepened, "+refs/heads/*:refs/dawg/heads/*", "+refs/tags/*:refs/dawg/tags/*")
 
     async def _commit_of(self, name: str) -> str | None:
         answer = await self._git("rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}")
@@ -133,20 +174,36 @@ def _emptied(folder: Path) -> None:
             entry.unlink()
 
 
+async def persevere(attempt: Callable[[int], Awaitable[T]]) -> T:
+    """Make a few attempts while another one may help; each is told how many are left. Raise the last GitError."""
+    pause = FIRST_PAUSE
+    for left in reversed(range(TRIES)):
+        try:
+            return await attempt(left)
+        except GitError as error:
+            if not error.transient or not left:
+                raise
+        await asyncio.sleep(pause)
+        pause *= 3
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
 async def check_out(
     source: GitSource, commit: str | None, secret: Path | None, folder: Path, patience: timedelta
 ) -> str:
-    """Put the tree into ``folder`` and return its full commit; raise GitError after a few tries."""
-    pause = FIRST_PAUSE
+    """Put the tree of ``commit``, or else of what the revision names, into ``folder``; return its full commit.
+
+    Raise GitError after a few tries.
+    """
     with tempfile.TemporaryDirectory(prefix="dawg-git-") as scratch:
         access = prepare_access(source.url, secret, Path(scratch))
-        for left in reversed(range(TRIES)):
+
+        async def once(_left: int) -> str:
             await asyncio.to_thread(_emptied, folder)
-            try:
-                return await Checkout(source, access, folder, patience).take(commit)
-            except GitError as error:
-                if not error.transient or not left:
-                    raise
-            await asyncio.sleep(pause)
-            pause *= 3
-    raise AssertionError("unreachable: the last try returns or raises")
+            checkout = Checkout(access, folder, patience)
+            await checkout.create()
+            found = await checkout.fetch(commit or source.revision)
+            await checkout.show(found)
+            return found
+
+        return await persevere(once)

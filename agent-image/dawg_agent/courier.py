@@ -5,65 +5,73 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 from dawg_agent.collect import Collected
-from dawg_agent.events import say
 from dawg_agent.handing import InputNotFetched, Sending, handed_name, pack, unpack
 from dawg_agent.settings import SidecarSettings
 from dawg_agent.upload import Door, DoorClosed, DoorRefused, LogBehind, Trouble, persist
 from dawg_agent.volume import OutsideTheTree, Volume, open_inside
-from dawg_orchestrator.resources.protocol import InputFile
-from dawg_orchestrator.resources.results import ReportSummary, SidecarEvent
+from dawg_orchestrator.resources.protocol import AttemptRef, InputFile
+from dawg_orchestrator.resources.results import ReportSummary
 
 INPUT_PATIENCE = 60.0  # seconds that an input may take to be fetched
 STORE_PATIENCE = 10.0  # seconds without an answer from the api after which the verdict no longer waits for it
 
 
-def _door(settings: SidecarSettings) -> Door:
+def open_door(settings: SidecarSettings) -> Door:
+    """The api's door, with the sidecar's own token."""
     return Door(settings.order.api_url, settings.token, settings.ca)
 
 
 async def fetch(settings: SidecarSettings, volume: Volume, wanted: InputFile) -> None:
     """Put one input at its path below the working directory; raise InputNotFetched or tarfile.TarError."""
-    run_uid, name = settings.order.attempt.run_uid, handed_name(wanted.path)
-    deadline = asyncio.get_running_loop().time() + INPUT_PATIENCE
-    async with _door(settings) as door:
-        with tempfile.TemporaryFile(dir=volume.control) as packed:
-            try:
-                await persist(lambda: door.fetch_handed(run_uid, wanted.index, name, packed), deadline)
-            except (DoorClosed, DoorRefused, LogBehind) as error:
-                raise InputNotFetched(str(error)) from error
-            await asyncio.to_thread(unpack, packed, volume.working_dir)
+    async with open_door(settings) as door:
+        await fetch_input(door, settings.order.attempt, wanted, volume.control, volume.working_dir)
+
+
+async def fetch_input(door: Door, attempt: AttemptRef, wanted: InputFile, scratch: Path, folder: Path) -> None:
+    """Put what an earlier task handed on at its path below a folder; raise InputNotFetched or tarfile.TarError."""
+    name, deadline = handed_name(wanted.path), asyncio.get_running_loop().time() + INPUT_PATIENCE
+    with tempfile.TemporaryFile(dir=scratch) as packed:
+        try:
+            await persist(lambda: door.fetch_handed(attempt, wanted.index, name, packed), deadline)
+        except (DoorClosed, DoorRefused, LogBehind) as error:
+            raise InputNotFetched(str(error)) from error
+        await asyncio.to_thread(unpack, packed, folder)
 
 
 async def deliver(
-    settings: SidecarSettings, volume: Volume, collected: Collected, deadline: float, code: int | None
-) -> None:
-    """Send everything, then say so; if the api is silent too long, say so first and go on sending."""
-    async with _door(settings) as door:
-        courier = _Courier(settings, volume, door, deadline)
-        sending = asyncio.create_task(courier.send(collected))
-        losing = asyncio.create_task(courier.lose_patience())
+    door: Door, attempt: AttemptRef, collected: Collected, scratch: Path, deadline: float,
+    tell: Callable[[ReportSummary], None],
+) -> None:  # fmt: skip
+    """Send everything until ``deadline`` (loop time), then tell what came through.
+
+    If the api is silent too long, tell so first, go on sending, and tell again once all is stored.
+    """
+    courier = _Courier(door, attempt, scratch, deadline)
+    sending = asyncio.create_task(courier.send(collected))
+    losing = asyncio.create_task(courier.lose_patience())
+    try:
         await asyncio.wait({sending, losing}, return_when="FIRST_COMPLETED")
-        losing.cancel()
         early = not sending.done()
         if early:
             error = f"the api has not taken everything yet: {courier.trouble.error}"
-            summary = collected.summary.model_copy(update={"stored": False, "store_error": error})
-            say(SidecarEvent(event="collected", summary=summary, exit_code=code))
+            tell(collected.summary.model_copy(update={"stored": False, "store_error": error}))
         summary = await sending
         if not early or summary.stored:
-            say(SidecarEvent(event="collected", summary=summary, exit_code=code))
+            tell(summary)
+    finally:
+        losing.cancel()
+        sending.cancel()
 
 
 class _Courier:
     """Brings reports and files to the api until the deadline (loop time)."""
 
-    def __init__(self, settings: SidecarSettings, volume: Volume, door: Door, deadline: float) -> None:
-        self._attempt = settings.order.attempt
-        self._volume = volume
-        self._door = door
-        self._deadline = deadline
+    def __init__(self, door: Door, attempt: AttemptRef, scratch: Path, deadline: float) -> None:
+        self._door, self._attempt, self._scratch, self._deadline = door, attempt, scratch, deadline
         self.trouble = Trouble()
 
     async def lose_patience(self) -> None:
@@ -102,7 +110,7 @@ class _Courier:
 
     async def _send_file(self, sending: Sending) -> None:
         opened = (
-            contextlib.closing(await asyncio.to_thread(pack, sending, self._volume.control))
+            contextlib.closing(await asyncio.to_thread(pack, sending, self._scratch))
             if sending.tarred
             else open_inside(sending.root, sending.path)
         )

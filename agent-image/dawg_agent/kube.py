@@ -106,6 +106,10 @@ class Kube:
                     raise kind(status.get("message", "the watch failed"), status.get("code", 0))
                 yield event["type"], event["object"]
 
+    async def pod(self, name: str) -> JsonObject:
+        """Read one pod."""
+        return await self._json(f"/api/v1/namespaces/{self._namespace}/pods/{name}", {})
+
     async def job(self, name: str) -> JsonObject:
         """Read one Job."""
         return await self._json(f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{name}", {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -58,6 +58,36 @@ class _Pipe:
             self.changed.notify_all()
 
 
+class StoredLog:
+    """One log as the api has it. ``where`` names what the log is of; ``offset`` is where to go on."""
+
+    def __init__(self, door: Door, attempt: AttemptRef, where: Mapping[str, str]) -> None:
+        self._door = door
+        self._attempt = attempt
+        self._where = where
+        self._refusals = 0
+        self.offset = 0
+
+    async def find_end(self) -> bool:
+        """Ask how much the api has, to go on there; return whether that is all there will be."""
+        self.offset, complete = await persist(lambda: self._door.log_size(self._attempt, self._where), None)
+        return complete
+
+    async def append(self, piece: bytes, *, final: bool = False) -> None:
+        """Bring the next piece, however long the api is away; raise LogBehind or DoorRefused."""
+        offset = self.offset
+        await persist(lambda: self._door.append_log(self._attempt, self._where, offset, piece, final=final), None)
+        self.offset = offset + len(piece)
+
+    def is_refused(self, error: DoorRefused) -> bool:
+        """Take note of a refusal; return whether it is for good."""
+        self._refusals += 1
+        if self._refusals < REFUSALS:
+            return False
+        log.warning("log refused", error=str(error), **self._where)
+        return True
+
+
 class LogCarrier:
     """One test's log. ``stored`` says whether the api has all of it."""
 
@@ -65,21 +95,17 @@ class LogCarrier:
         self, kube: Kube, door: Door, attempt: AttemptRef, job: str, container: str, ended: Callable[[], bool]
     ) -> None:
         self._kube = kube
-        self._door = door
-        self._attempt = attempt
-        self._job = {"namespace": attempt.namespace, "run": attempt.run, "job": job}
+        self._log = StoredLog(door, attempt, {"namespace": attempt.namespace, "run": attempt.run, "job": job})
+        self._job = job
         self._container = container
         self._ended = ended  # says whether the container will write nothing more
-        self._offset = 0
         self.stored = False
 
     async def carry(self, pod: str) -> None:
         """Carry until the log is complete, the pod is gone, or the api refuses it for good."""
-        refusals = 0
         while not self.stored:
             try:
-                self._offset, complete = await persist(lambda: self._door.log_size(self._attempt, self._job), None)
-                if complete or await self._follow(pod):
+                if await self._log.find_end() or await self._follow(pod):
                     self.stored = True
                     return
             except LogBehind:
@@ -88,11 +114,9 @@ class LogCarrier:
                 await self._finish()
                 return
             except ClusterError as error:
-                log.debug("log interrupted", job=self._job["job"], error=str(error))
+                log.debug("log interrupted", job=self._job, error=str(error))
             except DoorRefused as error:
-                refusals += 1
-                if refusals >= REFUSALS:
-                    log.warning("log refused", job=self._job["job"], error=str(error))
+                if self._log.is_refused(error):
                     return
             await asyncio.sleep(AGAIN)
 
@@ -102,7 +126,7 @@ class LogCarrier:
         reading = asyncio.create_task(self._read(pod, pipe))
         try:
             while piece := await pipe.first():
-                await self._append(piece)
+                await self._log.append(piece)
                 await pipe.take(len(piece))
                 if len(piece) < PIECE and not pipe.ended:
                     await asyncio.sleep(GATHER)
@@ -120,7 +144,7 @@ class LogCarrier:
 
     async def _read(self, pod: str, pipe: _Pipe) -> None:
         """Read the whole log and put what the api has not got into the pipe."""
-        skip = self._offset
+        skip = self._log.offset
         try:
             async for chunk in self._kube.log(pod, self._container, follow=True):
                 new = chunk[skip:]
@@ -130,12 +154,7 @@ class LogCarrier:
         finally:
             await asyncio.shield(pipe.end())
 
-    async def _append(self, piece: bytes) -> None:
-        offset = self._offset
-        await persist(lambda: self._door.append_log(self._attempt, self._job, offset, piece), None)
-        self._offset = offset + len(piece)
-
     async def _finish(self) -> None:
         """Tell the api that nothing more will come."""
         with contextlib.suppress(DoorClosed, DoorRefused, LogBehind):
-            await persist(lambda: self._door.append_log(self._attempt, self._job, self._offset, b"", final=True), None)
+            await self._log.append(b"", final=True)

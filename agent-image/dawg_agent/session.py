@@ -107,6 +107,10 @@ class Session:
             self._desk.sent(message.lease, datetime.now(UTC))
         return True
 
+    async def say_alive(self) -> None:
+        """Say that we are here, and how many slots work."""
+        await self.send(Alive(slots=self._desk.slots))
+
     async def dial_again(self) -> None:
         """Close the session so that a new Hello tells what has changed (draining)."""
         if self._socket is not None:
@@ -224,7 +228,7 @@ class Session:
         for progress in list(self._desk.progress.values()):
             await self.send(progress)
         while True:
-            await self.send(Alive())
+            await self.say_alive()
             for report in self._desk.to_send(datetime.now(UTC)):
                 await self.send(report)
             await self.say_drained()

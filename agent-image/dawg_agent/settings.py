@@ -48,6 +48,17 @@ class _Environment:
 
 
 @dataclass(frozen=True)
+class WarmSettings:
+    """Where an agent that runs tasks in its own pod finds its slots."""
+
+    slots_dir: Path  # <slot>/files is what the slot's tests see as /dawg, <slot>/door holds the runner's socket
+    cache_dir: Path
+    cache_bytes: int
+    git_secrets_dir: Path  # a folder for each Secret that runs may name
+    node: str
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """What an agent is told by its pod."""
 
@@ -63,6 +74,7 @@ class AgentSettings:
     ca: Path
     health_port: int
     leave_within: timedelta  # after SIGTERM: time to hand over results; Jobs go on under another agent
+    warm: WarmSettings | None  # None: this agent supervises Jobs only
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,17 @@ def read_agent_settings(environ: Mapping[str, str]) -> AgentSettings:
         ca=env.path("DAWG_CA_FILE", f"{_SECRETS}/dawg-ca/ca.crt"),
         health_port=env.number("DAWG_HEALTH_PORT", default=8081, least=0),
         leave_within=env.duration("DAWG_LEAVE_WITHIN", "5s"),
+        warm=_read_warm_settings(env) if env.text("DAWG_EXECUTOR", "Job") == "Process" else None,
+    )
+
+
+def _read_warm_settings(env: _Environment) -> WarmSettings:
+    return WarmSettings(
+        slots_dir=env.path("DAWG_SLOTS_DIR", "/slots"),
+        cache_dir=env.path("DAWG_CACHE_DIR", "/cache"),
+        cache_bytes=env.number("DAWG_CACHE_MIB", default=6144, least=1) * 2**20,
+        git_secrets_dir=env.path("DAWG_GIT_SECRETS_DIR", "/git-secrets"),
+        node=env.text("DAWG_NODE", "unknown"),
     )
 
 

@@ -23,7 +23,7 @@ from dawg_agent.handing import InputNotFetched
 from dawg_agent.settings import SidecarSettings
 from dawg_agent.volume import OutsideTheTree, Volume
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.results import SidecarEvent
+from dawg_orchestrator.resources.results import ReportSummary, SidecarEvent
 
 POLL = 0.04  # seconds between looks for the test's end
 LINGER = timedelta(seconds=2)  # for SIGTERM, after everything is sent
@@ -105,7 +105,7 @@ class Sidecar:
     async def attend(self) -> None:
         """Wait for the test's end, collect, send, and stay until told to stop."""
         # loaded while the test runs: what brings results to the api must not delay the tree
-        from dawg_agent.courier import deliver
+        from dawg_agent.courier import deliver, open_door
 
         code = await self._end_of_test()
         # a restarted sidecar collects again: it cannot know whether anybody has heard it
@@ -116,7 +116,12 @@ class Sidecar:
         # without a tree to wait for the test may have begun, and ended, before the mark was written
         since = self._volume.ready_since() if order.git or order.inputs else None
         collected = await asyncio.to_thread(collect, order, self._volume, since)
-        await deliver(self.settings, self._volume, collected, deadline, code)
+
+        def tell(summary: ReportSummary) -> None:
+            say(SidecarEvent(event="collected", summary=summary, exit_code=code))
+
+        async with open_door(self.settings) as door:
+            await deliver(door, order.attempt, collected, self._volume.control, deadline, tell)
         # SIGTERM may have come before anybody listened (a test that ends at once): then the test's container is over,
         # and the kubelet does not start a sidecar again that ends after it.
         stay = (order.hold or timedelta()) + LINGER

@@ -110,9 +110,13 @@ async def _pieces(stream: BinaryIO) -> AsyncIterator[bytes]:
 
 
 class Door:
-    """Requests to the uploads door; each raises DoorClosed or DoorRefused."""
+    """Requests to the uploads door; each raises DoorClosed or DoorRefused.
 
-    def __init__(self, url: str, token: Path, ca: Path) -> None:
+    A sidecar's token says whose results it brings; an agent that brings those of its slots names the run (``warm``).
+    """
+
+    def __init__(self, url: str, token: Path, ca: Path, *, warm: bool = False) -> None:
+        self._warm = warm
         self._url = url.rstrip("/")
         self._token = token
         self._ca = ca
@@ -139,20 +143,23 @@ class Door:
         """Store the full report; return the SHA-256 of what is stored."""
         body = await asyncio.to_thread(lambda: gzip.compress(report.model_dump_json(by_alias=True).encode(), 5))
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-        answer = await self._call("PUT", f"{_place(attempt)}/report", data=body, headers=headers)
+        params = self._name(attempt.run)
+        answer = await self._call("PUT", f"{_place(attempt)}/report", params=params, data=body, headers=headers)
         return str(answer.get("sha256", ""))
 
     async def put_file(self, attempt: AttemptRef, kind: str, path: str, stream: BinaryIO) -> None:
         """Store one file; repeating it does no harm."""
         checksum = await asyncio.to_thread(digest, stream)
         headers = {"X-Dawg-Sha256": checksum, "Content-Type": "application/octet-stream"}
-        await self._call("PUT", f"{_place(attempt)}/files/{kind}/{quote(path)}", data=_pieces(stream), headers=headers)
+        place, params = f"{_place(attempt)}/files/{kind}/{quote(path)}", self._name(attempt.run)
+        await self._call("PUT", place, params=params, data=_pieces(stream), headers=headers)
 
-    async def fetch_handed(self, run_uid: str, index: int, path: str, into: BinaryIO) -> None:
-        """Write what an earlier task of the run handed on at this path, a tar, into an open file."""
+    async def fetch_handed(self, attempt: AttemptRef, index: int, path: str, into: BinaryIO) -> None:
+        """Write what an earlier task of the attempt's run handed on at this path, a tar, into an open file."""
         into.seek(0)
         into.truncate()
-        async with self._request("GET", f"{run_uid}/{index}/handed/{quote(path)}") as response:
+        place, params = f"{attempt.run_uid}/{index}/handed/{quote(path)}", self._name(attempt.run)
+        async with self._request("GET", place, params=params) as response:
             async for piece in response.content.iter_chunked(CHUNK):
                 await asyncio.to_thread(into.write, piece)
 
@@ -168,6 +175,9 @@ class Door:
         params = {**job, "offset": str(offset)} | ({"final": "true"} if final else {})
         answer = await self._call("POST", f"{_place(attempt)}/log", params=params, data=data)
         return int(answer.get("size", offset + len(data)))
+
+    def _name(self, run: str) -> dict[str, str]:
+        return {"run": run} if self._warm else {}
 
     async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         async with self._request(method, path, **options) as response:

@@ -84,11 +84,11 @@ def test_the_definitions_are_those_of_the_checkout() -> None:
     }
 
 
-def test_the_default_pool_is_applied_in_every_watched_namespace_by_a_hook() -> None:
+def test_the_pools_are_applied_in_every_watched_namespace_by_a_hook() -> None:
     manifests = render(namespaces=["a", "b"], defaultPool={"maxAgents": 9}, defaultTaskImage="tests:1")
     orders = json.loads(the(manifests, "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
     assert [(pool["metadata"]["namespace"], pool["metadata"]["name"]) for pool in orders["apply"]] == [
-        ("a", "default"), ("b", "default"),
+        ("a", "default"), ("a", "warm"), ("b", "default"), ("b", "warm"),
     ]  # fmt: skip
     assert orders["apply"][0]["spec"] == {
         "executor": "Job", "minAgents": 2, "maxAgents": 9, "slots": 4, "jobTemplate": {"image": "tests:1"},
@@ -104,7 +104,8 @@ def test_what_hooks_leave_behind_is_nothing() -> None:
 
 def test_the_default_pools_are_taken_as_they_are(cluster: RealCluster) -> None:
     orders = json.loads(the(render(cluster.namespace), "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
-    assert cluster.refusal(orders["apply"][0], "--validate=strict") == ""
+    for pool in orders["apply"]:
+        assert cluster.refusal(pool, "--validate=strict") == ""
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ NAME = {"app.kubernetes.io/name": "dawg", "app.kubernetes.io/instance": "dawg"}
 CONTROLLER = Place(HOME, {**NAME, "app.kubernetes.io/component": "controller", "dawg.dev/role": "controller"})
 API = Place(HOME, {**NAME, "app.kubernetes.io/component": "api", "dawg.dev/role": "api"})
 AGENT = Place("team-a", {"dawg.dev/role": "agent", "dawg.dev/pool": "default"})
+WARM = Place("team-a", {"dawg.dev/role": "agent", "dawg.dev/executor": "Process"})
 TASK = Place("team-a", {"dawg.dev/role": "task"})
 STRANGER = Place("elsewhere", {"dawg.dev/role": "agent"})
 NEIGHBOUR = Place(HOME, {"app": "something"})
@@ -85,6 +86,18 @@ def test_tests_reach_the_net_unless_it_is_shut() -> None:
     assert not reached(8443, CONTROLLER, egress=False)
 
 
+def test_a_warm_agent_reaches_both_doors_and_what_its_tests_may_reach() -> None:
+    def reached(port: int, target: Place, **tasks: Any) -> bool:
+        values: dict[str, Any] = {"namespaces": ["team-a"], "networkPolicy": {"tasks": tasks}}
+        return may_reach(of_kind(render(**values), "NetworkPolicy"), WARM, target, port)
+
+    assert reached(8443, CONTROLLER, egress=False)
+    assert reached(8444, API, egress=False)
+    assert reached(5432, DATABASE)
+    assert not reached(5432, DATABASE, egress=False)
+    assert not reached(22, TASK)
+
+
 def test_tests_find_names_even_where_the_net_is_shut() -> None:
     policies = of_kind(render(networkPolicy={"tasks": {"egress": False}}, namespaces=["team-a"]), "NetworkPolicy")
     dns = Place("kube-system", {"k8s-app": "kube-dns"})
@@ -93,9 +106,10 @@ def test_tests_find_names_even_where_the_net_is_shut() -> None:
 
 
 def test_the_clouds_metadata_service_is_out_of_reach() -> None:
-    rules = the(render(), "NetworkPolicy", "dawg-tasks")["spec"]["egress"]
-    blocks = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
-    assert [block["except"] for block in blocks if block["cidr"] == "0.0.0.0/0"] == [["169.254.169.254/32"]]
+    for policy in ("dawg-tasks", "dawg-warm"):
+        rules = the(render(), "NetworkPolicy", policy)["spec"]["egress"]
+        blocks = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+        assert [block["except"] for block in blocks if block["cidr"] == "0.0.0.0/0"] == [["169.254.169.254/32"]]
 
 
 def test_drains_take_one_agent_at_a_time_and_never_wait_for_a_single_controller() -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, bad_request, not_found
 from dawg_orchestrator.api.bodies import announced_size, read_body
 from dawg_orchestrator.api.metrics import Counted
-from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, RunUid, Token
+from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, OfRun, OfWarmRun, RunUid, Token
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.workloads import Attempt as Task
 from dawg_orchestrator.api.workloads import TaskOf
@@ -45,11 +45,13 @@ def uploads_app(services: Services) -> FastAPI:
 def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
     history = services.history
 
+    # ``run`` is named by agents that ran the task in their own pod.
     @app.put(_ATTEMPT + "/report")
     async def put_report(
-        request: Request, run_uid: RunUid, index: Index, attempt: Attempt, authorization: Token = None
-    ) -> dict[str, str]:
-        task = await services.workloads.sidecar(authorization, Task(run_uid, index, attempt))
+        request: Request, run_uid: RunUid, index: Index, attempt: Attempt,
+        run: OfWarmRun = None, authorization: Token = None,
+    ) -> dict[str, str]:  # fmt: skip
+        task = await services.workloads.collector(authorization, Task(run_uid, index, attempt), run)
         body = await read_body(request, MAX_REPORT_BYTES)
         report = await asyncio.to_thread(_read_report, body)
         await _begin(services, task)
@@ -61,10 +63,10 @@ def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
     @app.put(_ATTEMPT + "/files/{kind}/{path:path}")
     async def put_file(
         request: Request, run_uid: RunUid, index: Index, attempt: Attempt, kind: Kind, path: str,
-        authorization: Token = None,
+        run: OfWarmRun = None, authorization: Token = None,
         x_dawg_sha256: Annotated[str | None, Header(pattern=r"^[0-9a-fA-F]{64}$")] = None,
     ) -> dict[str, Any]:  # fmt: skip
-        task = await services.workloads.sidecar(authorization, Task(run_uid, index, attempt))
+        task = await services.workloads.collector(authorization, Task(run_uid, index, attempt), run)
         check_path(path)
         announced_size(request, services.settings.max_file_bytes)
         await _begin(services, task)
@@ -73,8 +75,10 @@ def _add_sidecar_routes(app: FastAPI, services: Services) -> None:
         return {"sha256": stored.sha256, "size": stored.size}
 
     @app.get("/v1/uploads/{run_uid}/{index}/handed/{path:path}")
-    async def get_handed(run_uid: RunUid, index: Index, path: str, authorization: Token = None) -> Response:
-        await services.workloads.sidecar_of_run(authorization, run_uid)
+    async def get_handed(
+        run_uid: RunUid, index: Index, path: str, run: OfWarmRun = None, authorization: Token = None
+    ) -> Response:
+        await services.workloads.collector_of_run(authorization, run_uid, run)
         row = await history.artifacts.find_handed(run_uid, index, check_path(path))
         if row is None:
             raise not_found(f"task {index} has handed on no {path}", "is it below that task's working directory?")
@@ -89,19 +93,20 @@ def _add_log_routes(app: FastAPI, services: Services) -> None:
     @app.get(_ATTEMPT + "/log")
     async def get_log_state(
         run_uid: RunUid, index: Index, attempt: Attempt,
-        namespace: OfNamespace, job: OfJob, authorization: Token = None,
+        namespace: OfNamespace, run: OfRun, job: OfJob = None, authorization: Token = None,
     ) -> dict[str, Any]:  # fmt: skip
-        await services.workloads.agent(authorization, namespace, job, Task(run_uid, index, attempt))
+        await services.workloads.log_carrier(authorization, (namespace, run, job), Task(run_uid, index, attempt))
         state = await logs.state(LogKey(run_uid, index, attempt))
         return {"size": state.size, "complete": state.complete}
 
     @app.post(_ATTEMPT + "/log")
     async def append_log(
         request: Request, run_uid: RunUid, index: Index, attempt: Attempt,
-        offset: Annotated[int, Query(ge=0)], namespace: OfNamespace, job: OfJob,
+        offset: Annotated[int, Query(ge=0)], namespace: OfNamespace, run: OfRun, job: OfJob = None,
         final: Annotated[bool, Query()] = False, authorization: Token = None,
     ) -> dict[str, int]:  # fmt: skip
-        task = await services.workloads.agent(authorization, namespace, job, Task(run_uid, index, attempt))
+        at = (namespace, run, job)
+        task = await services.workloads.log_carrier(authorization, at, Task(run_uid, index, attempt))
         body = await read_body(request, MAX_LOG_CHUNK)
         await _begin(services, task)
         state = await logs.append(LogKey(run_uid, index, attempt), offset, body, final=final)

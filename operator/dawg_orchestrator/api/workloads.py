@@ -4,6 +4,7 @@ A token bound to a pod names the pod; the live pod's labels and owners say the r
 
     sidecar   Pod ─owner→ Job ─owner→ TestRun      labels of pod and Job: run, index, attempt
     agent     Pod ─owner→ ReplicaSet ─owner→ Deployment ─owner→ AgentPool      and the Job's label names the pool
+    warm      the same, for what runs in the agent's own pod: the TestRun's spec names the pool
 """
 
 from __future__ import annotations
@@ -12,11 +13,24 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from dawg_orchestrator.api.answers import Refusal, forbidden
 from dawg_orchestrator.api.auth import Clock, Identity, Kept, Reviews
-from dawg_orchestrator.cluster.client import DEPLOYMENTS, JOBS, PODS, REPLICASETS, Cluster, Resource
-from dawg_orchestrator.errors import NotFound
+from dawg_orchestrator.cluster.client import (
+    AGENTPOOLS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    REPLICASETS,
+    TESTRUNS,
+    Cluster,
+    Resource,
+)
+from dawg_orchestrator.errors import InvalidSpec, NotFound
+from dawg_orchestrator.planning.graph import expand
 from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.testrun import TestRunSpec
 
 _OWNERS_KEPT_SECONDS = 600.0  # labels and owners of one uid do not change; the token's review says if the pod lives
 _REMEDY = "only what this pod works on may be sent"
@@ -58,6 +72,8 @@ class Workloads:
         self._controller = controller
         self._tasks: Kept[TaskOf] = Kept(clock, _OWNERS_KEPT_SECONDS)
         self._pools: Kept[str] = Kept(clock, _OWNERS_KEPT_SECONDS)
+        self._executors: Kept[str] = Kept(clock, _OWNERS_KEPT_SECONDS)
+        self._pools_of_tasks: Kept[tuple[str, tuple[str, ...]]] = Kept(clock, _OWNERS_KEPT_SECONDS)
 
     async def controller(self, authorization: str | None) -> None:
         """Refuse all but the controller."""
@@ -65,34 +81,87 @@ class Workloads:
         if identity.service_account != self._controller:
             raise forbidden(f"{identity.username} is not the controller", "only the controller may ask this")
 
-    async def sidecar(self, authorization: str | None, wanted: Attempt) -> TaskOf:
-        """The task whose sidecar asks, if it is exactly this one."""
+    async def collector(self, authorization: str | None, wanted: Attempt, run: str | None) -> TaskOf:
+        """The task whose results are brought: by its sidecar, or (``run`` is named) by an agent that ran it itself."""
+        if run is not None:
+            return await self._warm_task(authorization, run, wanted)
         task = await self._own_task(authorization)
         if task.attempt != wanted:
             raise forbidden(f"the pod belongs to {_describe(task.attempt)}, not to {_describe(wanted)}", _REMEDY)
         return task
 
-    async def sidecar_of_run(self, authorization: str | None, run_uid: str) -> TaskOf:
-        """The task whose sidecar asks, if it belongs to this run."""
+    async def collector_of_run(self, authorization: str | None, run_uid: str, run: str | None) -> str:
+        """The namespace of this run, if a task of it asks: through its sidecar, or through an agent of its pools."""
+        if run is not None:
+            namespace, pool = await self._own_pool(authorization)
+            if pool in await self._task_pools(namespace, run, run_uid):
+                return namespace
+            raise forbidden(f"no task of run {run} goes to pool {pool}", _REMEDY)
         task = await self._own_task(authorization)
         if task.attempt.run_uid != run_uid:
             raise forbidden(f"the pod belongs to run {task.attempt.run_uid}, not to {run_uid}", _REMEDY)
-        return task
+        return task.namespace
 
-    async def agent(self, authorization: str | None, namespace: str, job: str, wanted: Attempt) -> TaskOf:
-        """The task of this Job, if it is this attempt and the agent's pool runs it."""
-        identity, (pod, pod_uid) = await self._pod_of(authorization, names.AGENT_SERVICE_ACCOUNT)
-        own_namespace = self._namespace_of(identity)
+    async def log_carrier(self, authorization: str | None, at: tuple[str, str, str | None], wanted: Attempt) -> TaskOf:
+        """The task whose log an agent of its pool brings; ``at`` is namespace, run, and the Job if there is one."""
+        namespace, run, job = at
+        if job is None:
+            return await self._warm_task(authorization, run, wanted)
+        own_namespace, pool = await self._own_pool(authorization)
         if own_namespace != namespace:
             raise forbidden(f"the agent lives in namespace {own_namespace}, the Job in {namespace}", _REMEDY)
-        pool = self._pools.get(pod_uid)
-        if pool is None:
-            pool = await self._pool_of(namespace, pod, pod_uid)
-            self._pools.put(pod_uid, pool)
         task = await self._task_of_job(namespace, job, wanted)
         if task.pool != pool:
             raise forbidden(f"the agent belongs to pool {pool}, the Job {job} to pool {task.pool}", _REMEDY)
         return task
+
+    async def _warm_task(self, authorization: str | None, run: str, wanted: Attempt) -> TaskOf:
+        """A task that runs in pods of the agent's own pool; an agent that only watches Jobs has no business here."""
+        namespace, pool = await self._own_pool(authorization)
+        if await self._executor_of(namespace, pool) != "Process":
+            raise forbidden(f"pool {pool} runs Jobs, whose sidecars bring what they left", _REMEDY)
+        pools = await self._task_pools(namespace, run, wanted.run_uid)
+        if wanted.index >= len(pools) or pools[wanted.index] != pool:
+            raise forbidden(f"{_describe(wanted)} does not belong to pool {pool}", _REMEDY)
+        return TaskOf(namespace, run, wanted, pool)
+
+    async def _own_pool(self, authorization: str | None) -> tuple[str, str]:
+        """Namespace and pool of the agent that asks."""
+        identity, (pod, pod_uid) = await self._pod_of(authorization, names.AGENT_SERVICE_ACCOUNT)
+        namespace = self._namespace_of(identity)
+        pool = self._pools.get(pod_uid)
+        if pool is None:
+            pool = await self._pool_of(namespace, pod, pod_uid)
+            self._pools.put(pod_uid, pool)
+        return namespace, pool
+
+    async def _executor_of(self, namespace: str, pool: str) -> str:
+        """How the pool runs tasks; it never changes."""
+        executor = self._executors.get((namespace, pool))
+        if executor is None:
+            try:
+                found = await self._cluster.get(AGENTPOOLS, namespace, pool)
+            except NotFound:
+                raise forbidden(f"namespace {namespace} has no AgentPool {pool}", _REMEDY) from None
+            executor = str(found["spec"].get("executor", "Job"))
+            self._executors.put((namespace, pool), executor)
+        return executor
+
+    async def _task_pools(self, namespace: str, run: str, run_uid: str) -> tuple[str, ...]:
+        """The pool of each task of a run, in the order of its frozen expansion; it never changes."""
+        kept = self._pools_of_tasks.get((namespace, run_uid))
+        if kept is None:
+            try:
+                found = await self._cluster.get(TESTRUNS, namespace, run)
+            except NotFound:
+                found = {}
+            if (found.get("metadata") or {}).get("uid") != run_uid:
+                raise _gone(TESTRUNS, run)
+            kept = run, _pools_of(found)
+            self._pools_of_tasks.put((namespace, run_uid), kept)
+        if kept[0] != run:
+            raise forbidden(f"run {run_uid} is not named {run}", _REMEDY)
+        return kept[1]
 
     async def _own_task(self, authorization: str | None) -> TaskOf:
         identity, (pod, pod_uid) = await self._pod_of(authorization, names.TASK_SERVICE_ACCOUNT)
@@ -158,6 +227,14 @@ class Workloads:
         if (found.get("metadata") or {}).get("uid") != uid:
             raise _gone(resource, name)
         return found
+
+
+def _pools_of(run: dict[str, Any]) -> tuple[str, ...]:
+    try:
+        spec = TestRunSpec.model_validate(run.get("spec") or {})
+        return tuple(cell.task.pool or spec.pool for cell in expand(spec).cells)
+    except (ValidationError, InvalidSpec):
+        return ()
 
 
 def _gone(resource: Resource, name: str) -> Refusal:

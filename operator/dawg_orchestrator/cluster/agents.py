@@ -15,6 +15,7 @@ from dawg_orchestrator.cluster.pods import (
     volume_mount,
     volume_source,
 )
+from dawg_orchestrator.cluster.runners import add_runners
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 
@@ -65,14 +66,20 @@ def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -
     }
     add_scheduling(pod, spec.template.scheduling)
     add_pull_secrets(pod, spec.template)
+    if spec.executor == "Process":
+        add_runners(pod, spec, around)
     return pod
 
 
 def deployment_manifest(
-    namespace: str, pool_name: str, pool_uid: str, name: str, template_hash: str, pod: JsonObject, replicas: int
+    namespace: str, pool: tuple[str, str, str], name: str, template_hash: str, pod: JsonObject, replicas: int
 ) -> JsonObject:
-    """The Deployment of a pool's agents for one template."""
-    labels = {names.ROLE: "agent", names.POOL: pool_name[:63].strip("-."), names.TEMPLATE: template_hash}
+    """The Deployment of a pool's agents for one template; ``pool`` is name, uid and executor."""
+    pool_name, pool_uid, executor = pool
+    labels = {
+        names.ROLE: "agent", names.POOL: pool_name[:63].strip("-."), names.EXECUTOR: executor,
+        names.TEMPLATE: template_hash,
+    }  # fmt: skip
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from dawg_orchestrator.cluster.client import (
 )
 from dawg_orchestrator.cluster.jobs import job_manifest
 from dawg_orchestrator.cluster.pods import Surroundings
-from dawg_orchestrator.cluster.request import JobRequest
+from dawg_orchestrator.cluster.request import AttemptRequest
 from dawg_orchestrator.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound
 from dawg_orchestrator.planning.plan import (
     CreateDeployment,
@@ -42,9 +43,9 @@ class Refused(ClusterError):
         self.reason = reason
 
 
-async def create_job(cluster: Cluster, request: JobRequest, around: Surroundings) -> JsonObject:
+async def create_job(cluster: Cluster, request: AttemptRequest, around: Surroundings) -> JsonObject:
     """The Job of an attempt, created or found; Refused when it can never be."""
-    await _check_secrets(cluster, request)
+    await check_secrets(cluster, request)
     body = job_manifest(request, around)
     try:
         return await cluster.create(JOBS, request.namespace, body)
@@ -76,15 +77,15 @@ async def write_pool_status(cluster: Cluster, namespace: str, name: str, version
 async def change_agents(
     cluster: Cluster,
     namespace: str,
-    pool: tuple[str, str],
+    pool: tuple[str, str, str],
     template: JsonObject,
     action: CreateDeployment | ScaleDeployment | DeleteDeployment | MarkRemovable,
     removable_cost: str,
 ) -> JsonObject | None:
-    """Carry out one step of a pool's scaling; ``pool`` is (name, uid). Returns the Deployment it changed."""
+    """Carry out one step of a pool's scaling; ``pool`` is (name, uid, executor). Returns the Deployment it changed."""
     match action:
         case CreateDeployment(name, template_hash, replicas):
-            body = deployment_manifest(namespace, *pool, name, template_hash, template, replicas)
+            body = deployment_manifest(namespace, pool, name, template_hash, template, replicas)
             try:
                 return await cluster.create(DEPLOYMENTS, namespace, body)
             except Conflict:
@@ -130,7 +131,7 @@ async def announce(
         return
 
 
-async def _own_job(cluster: Cluster, request: JobRequest, body: JsonObject) -> JsonObject:
+async def _own_job(cluster: Cluster, request: AttemptRequest, body: JsonObject) -> JsonObject:
     """A Job of that name exists: it is ours only with our run as its owner and the spec we meant."""
     found = await cluster.get(JOBS, request.namespace, request.name)
     metadata = found["metadata"]
@@ -144,13 +145,9 @@ async def _own_job(cluster: Cluster, request: JobRequest, body: JsonObject) -> J
     raise Refused(Reason.NAME_CONFLICT, f"a Job named {request.name} exists and is not this run's; delete or rename it")
 
 
-async def _check_secrets(cluster: Cluster, request: JobRequest) -> None:
-    """Secrets reach a test only with their owner's label, and a git server only if their owner named it."""
-    for name in sorted({secret.name for secret in request.cell.task.secrets}):
-        labels = (await _secret_metadata(cluster, request.namespace, name)).get("labels") or {}
-        if labels.get(names.FOR_TESTS) != "true":
-            remedy = f"its owner allows it with the label {names.FOR_TESTS}=true"
-            raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} is not for tests; {remedy}")
+async def check_secrets(cluster: Cluster, request: AttemptRequest) -> None:
+    """Refused unless owners allow it: a Secret reaches a test by its label, and a git server that its owner named."""
+    await check_test_secrets(cluster, request.namespace, {secret.name for secret in request.cell.task.secrets})
     git = request.spec.source.git if request.spec.source is not None else None
     if git is None or git.credentials_secret_ref is None:
         return
@@ -160,6 +157,15 @@ async def _check_secrets(cluster: Cluster, request: JobRequest) -> None:
     if host not in allowed:
         remedy = f"its owner allows it with the annotation {names.HOSTS}: {host}"
         raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} may not be sent to {host}; {remedy}")
+
+
+async def check_test_secrets(cluster: Cluster, namespace: str, secrets: Iterable[str]) -> None:
+    """Refused when one of these Secrets is missing, or its owner has not allowed tests to see it."""
+    for name in sorted(secrets):
+        labels = (await _secret_metadata(cluster, namespace, name)).get("labels") or {}
+        if labels.get(names.FOR_TESTS) != "true":
+            remedy = f"its owner allows it with the label {names.FOR_TESTS}=true"
+            raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} is not for tests; {remedy}")
 
 
 async def _secret_metadata(cluster: Cluster, namespace: str, name: str) -> JsonObject:

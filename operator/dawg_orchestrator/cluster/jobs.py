@@ -21,14 +21,15 @@ from dawg_orchestrator.cluster.pods import (
     owner,
     pod_security,
     resource_amounts,
+    secret_variable,
+    service_container,
     volume_mount,
     volume_source,
 )
-from dawg_orchestrator.cluster.request import DAWG_DIR, JobRequest
+from dawg_orchestrator.cluster.request import DAWG_DIR, AttemptRequest
 from dawg_orchestrator.cluster.sidecar import add_sidecar, has_sidecar
-from dawg_orchestrator.planning.graph import parameter_variable, variable
+from dawg_orchestrator.cluster.variables import test_variables
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.task import Readiness, Service
 
 _SCRIPT_GRACE_SECONDS = 300  # the entry script ends a test within 10 of them; the rest is for the report
 _COMMAND_GRACE_SECONDS = 60
@@ -38,7 +39,7 @@ _UNTIL_LISTENING = f"n=0; until [ -e {DAWG_DIR}/control/listening ] || [ $n -ge 
 _ENTRY_SCRIPT = files.files(__package__).joinpath("entry.sh").read_text()
 
 
-def job_manifest(request: JobRequest, around: Surroundings) -> JsonObject:
+def job_manifest(request: AttemptRequest, around: Surroundings) -> JsonObject:
     """The Job of one attempt. Its pod never restarts, is replaced only when it has failed, and has no API token."""
     labels = _task_labels(request)
     annotations = {names.RUN_NAME: request.run, names.KEY: request.cell.key}
@@ -71,7 +72,7 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
     return names.short_hash(json.dumps(spec, sort_keys=True))
 
 
-def _task_labels(request: JobRequest) -> dict[str, str]:
+def _task_labels(request: AttemptRequest) -> dict[str, str]:
     return {
         names.ROLE: "task",
         names.RUN: request.run_uid,
@@ -82,7 +83,7 @@ def _task_labels(request: JobRequest) -> dict[str, str]:
     }
 
 
-def _task_pod(request: JobRequest, around: Surroundings) -> JsonObject:
+def _task_pod(request: AttemptRequest, around: Surroundings) -> JsonObject:
     task, template = request.cell.task, request.pool.job_template
     pod: JsonObject = {
         "restartPolicy": "Never",
@@ -97,7 +98,7 @@ def _task_pod(request: JobRequest, around: Surroundings) -> JsonObject:
     }
     if has_sidecar(request):
         add_sidecar(pod, request, around)
-    pod["initContainers"] += [_service_container(service) for service in task.services]
+    pod["initContainers"] += [service_container(service) for service in task.services]
     if not pod["initContainers"]:
         del pod["initContainers"]
     add_scheduling(pod, task.scheduling or template.scheduling)
@@ -105,7 +106,7 @@ def _task_pod(request: JobRequest, around: Surroundings) -> JsonObject:
     return pod
 
 
-def _test_container(request: JobRequest, around: Surroundings) -> JsonObject:
+def _test_container(request: AttemptRequest, around: Surroundings) -> JsonObject:
     task, template = request.cell.task, request.pool.job_template
     container: JsonObject = {
         "name": "test",
@@ -132,73 +133,13 @@ def _test_container(request: JobRequest, around: Surroundings) -> JsonObject:
     return container
 
 
-def _test_env(request: JobRequest) -> list[JsonObject]:
-    task, cell = request.cell.task, request.cell
-    values = {
-        "DAWG_RUN": request.run,
-        "DAWG_NAMESPACE": request.namespace,
-        "DAWG_TASK": task.name,
-        "DAWG_ATTEMPT": str(request.attempt),
-        "DAWG_RESULTS": f"{DAWG_DIR}/results",
-        "DAWG_OUTPUTS": f"{DAWG_DIR}/outputs",
-    }
-    if request.commit:
-        values["DAWG_COMMIT"] = request.commit
-    if request.uses_workspace:
-        values["DAWG_WORKSPACE"] = request.working_dir
+def _test_env(request: AttemptRequest) -> list[JsonObject]:
+    task = request.cell.task
+    values = test_variables(request)
     if request.uses_workspace and task.run is not None:
         values["DAWG_WAITS_FOR_TREE"] = "1"
-    if cell.shard is not None:
-        values |= {"DAWG_SHARD_INDEX": str(cell.shard), "DAWG_SHARD_TOTAL": str(cell.shards)}
-    values |= {f"DAWG_MATRIX_{variable(name)}": value for name, value in cell.values}
-    values |= {parameter_variable(name): value for name, value in request.spec.parameters.items()}
-    values |= _output_variables(request)
     if task.on_failure is not None and task.on_failure.hold is not None:
         values["DAWG_HOLD_SECONDS"] = str(int(task.on_failure.hold.total_seconds()))
     env: list[JsonObject] = [{"name": name, "value": literal(value)} for name, value in values.items()]
     env += [{"name": entry.name, "value": entry.value} for entry in [*request.pool.job_template.env, *task.env]]
-    env += [
-        {"name": secret.env, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
-        for secret in task.secrets
-    ]
-    return env
-
-
-def _output_variables(request: JobRequest) -> dict[str, str]:
-    """DAWG_OUTPUT_<TASK>_<NAME> of every task that this one needs."""
-    found = {}
-    for need in request.cell.task.needs:
-        for index in request.graph.of_task[need]:
-            for name, value in request.outputs.get(index, {}).items():
-                found[f"DAWG_OUTPUT_{variable(need)}_{variable(name)}"] = value
-    return found
-
-
-def _service_container(service: Service) -> JsonObject:
-    container: JsonObject = {
-        "name": f"service-{service.name}"[:63].rstrip("-"),
-        "image": service.image,
-        "restartPolicy": "Always",
-        "env": [{"name": entry.name, "value": entry.value} for entry in service.env],
-        "securityContext": container_security(),
-    }
-    if service.command:
-        container["command"] = service.command
-    if service.args:
-        container["args"] = service.args
-    if service.resources is not None:
-        container["resources"] = resource_amounts(service.resources)
-    if service.readiness is not None:
-        container["startupProbe"] = _probe(service.readiness)
-    return container
-
-
-def _probe(readiness: Readiness) -> JsonObject:
-    check: JsonObject
-    if readiness.tcp is not None:
-        check = {"tcpSocket": {"port": readiness.tcp}}
-    elif readiness.http is not None:
-        check = {"httpGet": {"path": readiness.http.path, "port": readiness.http.port}}
-    else:
-        check = {"exec": {"command": readiness.exec or []}}
-    return {**check, "periodSeconds": 1, "failureThreshold": max(1, int(readiness.timeout.total_seconds()))}
+    return env + [secret_variable(secret.env, secret.name, secret.key) for secret in task.secrets]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import PodTemplate, Volume
-from dawg_orchestrator.resources.task import ResourceAmounts, Scheduling
+from dawg_orchestrator.resources.task import Readiness, ResourceAmounts, Scheduling, Service
 
 JsonObject = dict[str, Any]
 
@@ -93,3 +93,39 @@ def add_pull_secrets(pod: JsonObject, template: PodTemplate) -> None:
     """How its images are pulled."""
     if template.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": secret.name} for secret in template.image_pull_secrets]
+
+
+def secret_variable(variable: str, secret: str, key: str) -> JsonObject:
+    """A variable whose value is one key of a Secret."""
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def service_container(service: Service) -> JsonObject:
+    """A container beside the test, started before it and ended after it."""
+    container: JsonObject = {
+        "name": f"service-{service.name}"[:63].rstrip("-"),
+        "image": service.image,
+        "restartPolicy": "Always",
+        "env": [{"name": entry.name, "value": entry.value} for entry in service.env],
+        "securityContext": container_security(),
+    }
+    if service.command:
+        container["command"] = service.command
+    if service.args:
+        container["args"] = service.args
+    if service.resources is not None:
+        container["resources"] = resource_amounts(service.resources)
+    if service.readiness is not None:
+        container["startupProbe"] = _probe(service.readiness)
+    return container
+
+
+def _probe(readiness: Readiness) -> JsonObject:
+    check: JsonObject
+    if readiness.tcp is not None:
+        check = {"tcpSocket": {"port": readiness.tcp}}
+    elif readiness.http is not None:
+        check = {"httpGet": {"path": readiness.http.path, "port": readiness.http.port}}
+    else:
+        check = {"exec": {"command": readiness.exec or []}}
+    return {**check, "periodSeconds": 1, "failureThreshold": max(1, int(readiness.timeout.total_seconds()))}

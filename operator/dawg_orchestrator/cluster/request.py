@@ -1,4 +1,4 @@
-"""One attempt of one task, with what is known of its run by now: what its Job is made of."""
+"""One attempt of one task, with what is known of its run by now: what its Job or its process is made of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORKSPACE = f"{DAWG_DIR}/workspace"
 
 
 @dataclass(frozen=True, slots=True)
-class JobRequest:
+class AttemptRequest:
     """One attempt of one task, with what is known of its run by now."""
 
     namespace: str
@@ -32,7 +32,7 @@ class JobRequest:
 
     @property
     def name(self) -> str:
-        """The Job's name, by content."""
+        """The name of its Job, by content."""
         return names.child_name(self.run, self.run_uid, self.cell.key, self.attempt)
 
     @property

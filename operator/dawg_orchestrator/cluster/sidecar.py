@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from dawg_orchestrator.cluster.pods import JsonObject, Surroundings, container_security, literal, token_source
-from dawg_orchestrator.cluster.request import DAWG_DIR, JobRequest
+from dawg_orchestrator.cluster.request import DAWG_DIR, AttemptRequest
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef, InputFile, SidecarOrder
 
 _UNTIL_ATTENDING = f"until [ -e {DAWG_DIR}/control/attending ]; do sleep 0.02; done"
 
 
-def has_sidecar(request: JobRequest) -> bool:
+def has_sidecar(request: AttemptRequest) -> bool:
     """Whether anything is to be checked out, fetched, collected, or told while the pod is held."""
     task = request.cell.task
     collects = task.results.junit or task.results.artifacts or task.results.coverage or task.outputs
@@ -20,9 +20,9 @@ def has_sidecar(request: JobRequest) -> bool:
     return bool(request.git or task.inputs or collects or held or request.handed_on)
 
 
-def add_sidecar(pod: JsonObject, request: JobRequest, around: Surroundings) -> None:
+def add_sidecar(pod: JsonObject, request: AttemptRequest, around: Surroundings) -> None:
     """The sidecar; before it, where the image may have no shell to wait in, an init container that checks out."""
-    order = json.dumps(_sidecar_order(request, around).wire(), separators=(",", ":"))
+    order = json.dumps(sidecar_order(request, around).wire(), separators=(",", ":"))
     mounts = [
         {"name": "dawg", "mountPath": DAWG_DIR},
         {"name": "token", "mountPath": "/var/run/secrets/dawg", "readOnly": True},
@@ -64,7 +64,8 @@ def add_sidecar(pod: JsonObject, request: JobRequest, around: Surroundings) -> N
     pod["volumes"] += volumes
 
 
-def _sidecar_order(request: JobRequest, around: Surroundings) -> SidecarOrder:
+def sidecar_order(request: AttemptRequest, around: Surroundings) -> SidecarOrder:
+    """What is to be checked out, fetched and collected."""
     task, git = request.cell.task, request.git
     return SidecarOrder(
         attempt=AttemptRef(

@@ -310,7 +310,8 @@ class Desk:
             state = replace(state, agent=agent.pod)
         else:
             job = names.child_name(run.name, run.uid, cell.key, state.attempt + 1)
-            state = progress.started(state, agent.pod, job, now)
+            in_slot = self.pools[run.namespace, task.pool].spec.executor == "Process"
+            state = progress.started(state, agent.pod, None if in_slot else job, now)
             run.started_at = run.started_at or now
             run.ended_by.pop(task.index, None)
         self.set_state(run, task.index, state)

@@ -84,5 +84,5 @@ def pool_facts(desk: Desk, key: PoolKey, template_hash: str) -> PoolFacts:
         template_hash=template_hash, deployments=tuple(desk.deployments[key].values()),
         agents=tuple(desk.roster.of_pool(key)), queued=desk.backlog.waiting(key), running=desk.backlog.running(key),
         oldest_queued=desk.backlog.oldest(key), written=pool.status, quiet_since=pool.quiet_since,
-        serving_since=desk.serving_since,
+        serving_since=desk.serving_since, refused=pool.refused,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""From an assignment to a supervised Job: record what must be on status first, create the Job, tell the agent."""
+"""From an assignment to work under way: record what must be on status first, create the Job, tell the agent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from dawg_orchestrator.cluster.carry_out import Refused, create_job
+from dawg_orchestrator.cluster.carry_out import Refused, check_secrets, create_job
 from dawg_orchestrator.cluster.client import Cluster
 from dawg_orchestrator.cluster.pods import Surroundings
-from dawg_orchestrator.cluster.request import JobRequest
+from dawg_orchestrator.cluster.process import process_order
+from dawg_orchestrator.cluster.request import AttemptRequest
 from dawg_orchestrator.cluster.sidecar import has_sidecar
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import Desk, PoolKey
@@ -48,7 +49,7 @@ class Granting:
         self._creating = asyncio.Semaphore(_AT_ONCE)
 
     async def dispatch(self, key: PoolKey) -> None:
-        """Give every free slot of the pool to the queue; returns when all its Jobs are created or given up."""
+        """Give every free slot of the pool to the queue; returns when all is under way or given up."""
         now = self._clock()
         assignments = self._desk.assign(key, now)
         # All are taken over before the first wait, so that nobody else assigns the same slot or task.
@@ -63,46 +64,59 @@ class Granting:
                 return
             request = self._request(run, assignment, lease)
             try:
-                order = await self._order(run, assignment, request)
+                grant = await self._order(run, assignment, lease, request)
             except Refused as error:
                 result = TaskResult(infrastructure=error.reason, message=str(error))
                 finished = Finished(lease=lease.id, attempt=lease.attempt, result=result)
                 self._desk.conclude(run, finished, self._clock())
                 return
             except ClusterError as error:
-                log.warning("a Job could not be created now", job=request.name, error=str(error))
-                self._desk.take_back(lease)
-                self._queue.add(Key("Dispatch", run.namespace, assignment.task.pool), self._clock() + _TRY_AGAIN)
+                log.warning("an attempt could not be started now", task=request.name, error=str(error))
+                self._give_up(assignment, lease)
                 return
         if not assignment.task.adopt:
             waited = (self._clock() - run.created).total_seconds()
             metrics.QUEUE_SECONDS.labels(run.namespace, assignment.task.pool).observe(waited)
-        grant = Grant(lease=lease.id, attempt=lease.attempt, key=request.cell.key, job=order)
-        await self._sessions.send(lease.agent, grant)
+        if not await self._sessions.send(lease.agent, grant) and grant.process is not None:
+            self._give_up(assignment, lease)  # no Job says that it has begun, so it has not
 
-    def _request(self, run: Run, assignment: Assignment, lease: Lease) -> JobRequest:
+    def _give_up(self, assignment: Assignment, lease: Lease) -> None:
+        """Let the task wait again, and look at the queue a little later."""
+        self._desk.take_back(lease)
+        key = Key("Dispatch", assignment.task.namespace, assignment.task.pool)
+        self._queue.add(key, self._clock() + _TRY_AGAIN)
+
+    def _request(self, run: Run, assignment: Assignment, lease: Lease) -> AttemptRequest:
         assert run.graph is not None  # noqa: S101
-        return JobRequest(
+        return AttemptRequest(
             namespace=run.namespace, run=run.name, run_uid=run.uid, spec=run.spec, graph=run.graph,
             cell=run.graph.cells[assignment.task.index], attempt=lease.attempt.attempt,
             pool_name=assignment.task.pool, pool=self._desk.pools[run.namespace, assignment.task.pool].spec,
             commit=run.commit, outputs=run.outputs,
         )  # fmt: skip
 
-    async def _order(self, run: Run, assignment: Assignment, request: JobRequest) -> JobOrder:
-        task = request.cell.task
-        held = task.on_failure is not None and task.on_failure.hold is not None
-        sidecar = "sidecar" if has_sidecar(request) else None
+    async def _order(self, run: Run, assignment: Assignment, lease: Lease, request: AttemptRequest) -> Grant:
+        """What the agent is told; before that, what must be on status, and the Job where there is to be one."""
+        task, grant = request.cell.task, Grant(lease=lease.id, attempt=lease.attempt, key=request.cell.key)
         if assignment.task.adopt:
             job = run.jobs.get(assignment.task.index)
             if job is None:
                 raise Conflict("the Job went away before it could be adopted", 409)
-            return JobOrder(job=job.name, job_uid=job.uid, sidecar=sidecar, held=held)
+            return grant.model_copy(update={"job": _supervise(request, job.name, job.uid)})
         if task.exclusive or run.spec.concurrency is not None or request.attempt > 1:
             # On status before it happens: what must not start twice, not even across a restart, and what came of the
             # attempt before, which a pass of this one must not hide.
             await self._record(run)
+        if request.pool.executor == "Process":
+            await check_secrets(self._cluster, request)
+            return grant.model_copy(update={"process": process_order(request, self._around)})
         created = await create_job(self._cluster, request, self._around)
         self._desk.see_job(created)
         metadata = created["metadata"]
-        return JobOrder(job=metadata["name"], job_uid=metadata["uid"], sidecar=sidecar, held=held)
+        return grant.model_copy(update={"job": _supervise(request, metadata["name"], metadata["uid"])})
+
+
+def _supervise(request: AttemptRequest, job: str, uid: str) -> JobOrder:
+    task = request.cell.task
+    held = task.on_failure is not None and task.on_failure.hold is not None
+    return JobOrder(job=job, job_uid=uid, sidecar="sidecar" if has_sidecar(request) else None, held=held)

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dawg_orchestrator.controller.records import Run
+from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.lease import Agent, is_current
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.protocol import (
     Acceptance,
+    Alive,
     AttemptRef,
     Cancel,
     Drained,
@@ -36,7 +38,7 @@ def hear_hello(desk: Desk, peer: Peer, hello: Hello, now: datetime) -> list[From
     table.agents[peer.uid] = agent = Agent(
         peer.uid, peer.pod, peer.namespace, peer.pool, hello.slots, now, draining=hello.draining
     )
-    revoked = [held.lease for held in hello.holding if not _keeps(desk, agent, held.lease, held.attempt)]
+    revoked = [held.lease for held in hello.holding if not _keeps(desk, agent, held.lease, held.attempt, now)]
     answers: list[FromController] = [Welcome(term=desk.term, revoked=revoked)]
     for finished in hello.finished:
         answers += _hear_end(desk, agent, finished, now)
@@ -60,6 +62,9 @@ def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromCo
     if agent is None:
         return []
     agent.heard_at = now
+    if isinstance(message, Alive) and message.slots is not None and message.slots != agent.slots:
+        agent.slots = message.slots
+        desk.wake_pool((agent.namespace, agent.pool))
     if isinstance(message, Report):
         finished = Finished(lease=message.lease, attempt=message.attempt, result=message.result)
         return _hear_end(desk, agent, finished, now)
@@ -76,6 +81,7 @@ def _hear_end(desk: Desk, agent: Agent, finished: Finished, now: datetime) -> li
     run = _run_of(desk, agent, attempt)
     if run is None:
         return [Acceptance(lease=lease, outcome="refused", reason="the run is finished or gone")]
+    _take_up(desk, run, agent, lease, attempt, now)
     state = run.states[attempt.index]
     if state.attempt != attempt.attempt:
         return [Acceptance(lease=lease, outcome="refused", reason="another attempt has taken its place")]
@@ -118,10 +124,23 @@ def take_commit(run: Run, commit: str | None) -> None:
         run.commit = commit
 
 
-def _keeps(desk: Desk, agent: Agent, lease: LeaseId, attempt: AttemptRef) -> bool:
+def _take_up(desk: Desk, run: Run, agent: Agent, lease: LeaseId, attempt: AttemptRef, now: datetime) -> None:
+    """A former leader granted this to a slot and could not write it any more: the attempt is under way after all."""
+    assert run.graph is not None  # noqa: S101
+    cell, state = run.graph.cells[attempt.index], run.states[attempt.index]
+    pool = desk.pools.get((run.namespace, cell.task.pool or run.spec.pool))
+    if pool is None or pool.spec.executor != "Process" or lease.term >= desk.term:
+        return
+    if not (state.running or state.done) and attempt.attempt == state.attempt + 1:
+        desk.set_state(run, attempt.index, progress.started(state, agent.pod, None, now))
+        run.started_at = run.started_at or now
+
+
+def _keeps(desk: Desk, agent: Agent, lease: LeaseId, attempt: AttemptRef, now: datetime) -> bool:
     run = _run_of(desk, agent, attempt)
     if run is None or run.graph is None:
         return False
+    _take_up(desk, run, agent, lease, attempt, now)
     state = run.states[attempt.index]
     exclusive = run.graph.cells[attempt.index].task.exclusive
     if not state.running or state.attempt != attempt.attempt:

@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
 _POOL_STATUS_EVERY = timedelta(seconds=1)
+_ASK_OWNERS_EVERY = timedelta(seconds=10)
 _FIRST_BACKOFF = 0.5
 _LAST_BACKOFF = 30.0
 
@@ -146,7 +147,7 @@ class Reconciler:
 
     async def _look_at_pool(self, key: PoolKey) -> None:
         pool = self._desk.pools.get(key)
-        if pool is None or pool.spec.executor != "Job":
+        if pool is None or pool.spec.executor == "Builtin":
             return
         now = self._clock()
         seen = self._pool_seen.get(key)
@@ -154,20 +155,36 @@ class Reconciler:
             self._queue.add(Key("AgentPool", *key), seen + _POOL_EVERY)
             return
         self._pool_seen[key] = now
+        await self._ask_owners(pool, now)
+        if self._desk.pools.get(key) is not pool:
+            return
         template = agents_template(pool.name, pool.spec, self._around)
         plan = self._desk.plan_pool(key, names.short_hash(str(sorted(template.items()))), now)
         for action in plan.actions:
             if isinstance(action, DrainAgent):
                 await self._drain(action)
             else:
+                about = (pool.name, pool.uid, pool.spec.executor)
                 changed = await carry_out.change_agents(
-                    self._cluster, pool.namespace, (pool.name, pool.uid), template, action, MARKED_REMOVABLE
+                    self._cluster, pool.namespace, about, template, action, MARKED_REMOVABLE
                 )
                 if changed is not None:
                     self._desk.see_deployment(changed)
         await self._report_pool(pool, plan.status, scaled=plan.scaled)
         if plan.check_again_at is not None:
             self._queue.add(Key("AgentPool", *key), plan.check_again_at)
+
+    async def _ask_owners(self, pool: Pool, now: datetime) -> None:
+        """Whether the Secrets that the pool's slots would see are for tests; owners may change that."""
+        secrets = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
+        if not secrets or (pool.asked_at is not None and now - pool.asked_at < _ASK_OWNERS_EVERY):
+            return
+        try:
+            await carry_out.check_test_secrets(self._cluster, pool.namespace, secrets)
+            pool.refused = None
+        except carry_out.Refused as error:
+            pool.refused = (error.reason, str(error))
+        pool.asked_at = now
 
     async def _drain(self, action: DrainAgent) -> None:
         agent = self._desk.table.agents.get(action.pod_uid)

@@ -81,7 +81,8 @@ class Pool:
     status: JsonObject
     quiet_since: datetime | None = None
     written_at: datetime | None = None
-    waiting: Reason | None = None  # why tasks waited when last looked at
+    asked_at: datetime | None = None  # when owners of Secrets were asked last
+    refused: tuple[Reason, str] | None = None  # by the owner of a Secret that its slots would see
 
 
 def version_of(obj: Mapping[str, Any]) -> int:

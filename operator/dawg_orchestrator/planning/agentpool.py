@@ -32,6 +32,8 @@ from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.names import deployment_name
 from dawg_orchestrator.resources.reasons import Reason
 
+_ASK_OWNERS_AGAIN = timedelta(seconds=10)  # whether a Secret may be used by now
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentFact:
@@ -82,6 +84,7 @@ class PoolFacts:
     written: Mapping[str, Any]
     quiet_since: datetime | None
     serving_since: datetime  # before it this leader heard nobody
+    refused: tuple[Reason, str] | None = None  # why its agents may not be created or changed
 
 
 def minimum_agents(spec: AgentPoolSpec, now: datetime) -> int:
@@ -120,9 +123,11 @@ def plan_pool(facts: PoolFacts, now: datetime) -> PoolPlan:
     elif quiet_since is not None:
         due = quiet_since + facts.spec.scaling.scale_down_after
         target, look = (desired, None) if now >= due else (have, due)
-    actions = [*_retire_old_templates(facts, now), *_remove_drained(facts)]
+    actions = [*_retire_old_templates(facts, now), *_remove_drained(facts)] if facts.refused is None else []
     scaled = None
-    if current is None:
+    if facts.refused is not None:
+        look = now + _ASK_OWNERS_AGAIN
+    elif current is None:
         actions.append(CreateDeployment(deployment_name(facts.name, facts.template_hash), facts.template_hash, desired))
     elif target > have:
         actions += _grow(facts, current, keeping, target - have)
@@ -294,7 +299,9 @@ def _conditions(facts: PoolFacts, desired: int, serving: int, now: datetime) -> 
     known = tuple(Condition.model_validate(entry) for entry in facts.written.get("conditions") or ())
     wanted = math.ceil((facts.queued + facts.running) / facts.spec.slots)
     failed = sum(agent.failed for agent in facts.agents)
-    if facts.spec.paused:
+    if facts.refused is not None:
+        ready = (False, *facts.refused)
+    elif facts.spec.paused:
         ready = (False, Reason.POOL_PAUSED, Reason.POOL_PAUSED.sentence)
     elif serving >= desired:
         ready = (True, Reason.AGENTS_READY, f"{serving} agents are connected")

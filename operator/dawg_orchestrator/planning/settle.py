@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dawg_orchestrator.planning import needs, progress
 from dawg_orchestrator.planning.graph import Cell
@@ -12,10 +12,12 @@ from dawg_orchestrator.planning.plan import DeleteJob, StopAttempt
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import judge_lost, judge_stop
-from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec, WarmSpec
 from dawg_orchestrator.resources.model import format_duration
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
+from dawg_orchestrator.resources.task import Task
+from dawg_orchestrator.resources.testrun import Source
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
 
 STOP_GRACE = timedelta(seconds=90)  # how long a stopped attempt may take to report before it is settled without
@@ -26,7 +28,7 @@ JOB_GRACE = timedelta(seconds=10)  # how long a granted attempt may be without a
 def settle(step: Step) -> None:
     """All that is due, in this order; at last the Jobs that nobody needs any more."""
     _mark_unreachable(step)
-    _settle_missing_jobs(step)
+    _settle_lost_attempts(step)
     if step.facts.spec.cancelled:
         _end_all(step, Reason.CANCELLED, "the run was cancelled")
     elif step.facts.superseded:
@@ -45,14 +47,40 @@ def settle(step: Step) -> None:
     _drop_needless_jobs(step)
 
 
-def why_unfit(cell: Cell, pool: AgentPoolSpec, name: str) -> tuple[Reason, str] | None:
+def why_unfit(cell: Cell, source: Source | None, pool: AgentPoolSpec, name: str) -> tuple[Reason, str] | None:
     """Why this pool can never run this task; None when it can."""
-    if pool.executor != "Job":
-        message = f"pool {name!r} has executor {pool.executor}; this release runs tasks in pools of executor Job"
+    if pool.executor == "Builtin":
+        message = f"pool {name!r} has executor Builtin; this release runs tasks in pools of executor Job and Process"
         return Reason.NOT_AVAILABLE, message
     if pool.trust == "untrusted" and cell.task.secrets:
         field = f"tasks[{cell.task.name}].secrets"
         return Reason.INVALID_SPEC, f"{field}: pool {name!r} is untrusted, its tasks get no Secrets"
+    return _why_unfit_for_slots(cell.task, source, pool, name) if pool.executor == "Process" else None
+
+
+def _why_unfit_for_slots(
+    task: Task, source: Source | None, pool: AgentPoolSpec, name: str
+) -> tuple[Reason, str] | None:
+    """A slot's containers stand before the task comes: what they are made of is the pool's to say."""
+    theirs = {
+        "image": (task.image, "jobTemplate.image"),
+        "resources": (task.resources, "jobTemplate.resources"),
+        "scheduling": (task.scheduling, "template.scheduling"),
+        "services": (task.services, "warm.services"),
+        "secrets": (task.secrets, "warm.secrets"),
+    }
+    for field, (value, place) in theirs.items():
+        if value:
+            message = f"pool {name!r} has executor Process; set spec.{place} of the pool, or name a pool of Jobs"
+            return Reason.INVALID_SPEC, f"tasks[{task.name}].{field}: {message}"
+    if task.on_failure is not None and task.on_failure.hold is not None:
+        message = f"pool {name!r} has executor Process and no pod to keep; name a pool of Jobs"
+        return Reason.INVALID_SPEC, f"tasks[{task.name}].onFailure.hold: {message}"
+    git = source.git if source is not None else None
+    wanted = git.credentials_secret_ref.name if git is not None and git.credentials_secret_ref is not None else None
+    if wanted is not None and wanted not in {secret.name for secret in (pool.warm or WarmSpec()).git_secrets}:
+        message = f"the agents of pool {name!r} do not hold Secret {wanted!r}; add it to spec.warm.gitSecrets there"
+        return Reason.INVALID_SPEC, f"source.git.credentialsSecretRef: {message}"
     return None
 
 
@@ -79,22 +107,31 @@ def _mark_unreachable(step: Step) -> None:
             step.states[index] = replace(state, reason=reason, message="")
 
 
-def _settle_missing_jobs(step: Step) -> None:
-    """A running attempt whose Job is gone and that no agent holds was lost: nobody will report it."""
+def _settle_lost_attempts(step: Step) -> None:
+    """A running attempt that no agent holds, and without a Job that another could take up: nobody will report it."""
     facts = step.facts
     for index, state in enumerate(step.states):
-        if not state.running or state.job is None or index in facts.leased:
-            continue
         job = facts.jobs.get(index)
-        if job is not None and job.attempt == state.attempt:
+        if not state.running or index in facts.leased or (job is not None and job.attempt == state.attempt):
             continue
-        lost_at = max((state.granted_at or facts.serving_since) + JOB_GRACE, facts.serving_since + SILENCE)
-        if index in facts.awaited or step.now < lost_at:
-            step.look_at(max(lost_at, step.now + JOB_GRACE))
+        due = _lost_at(step, index, state)
+        if step.now < due:
+            step.look_at(due)
             continue
-        cell = step.graph.cells[index]
-        judgement = judge_lost(state.stopping, started=state.started_at is not None)
-        step.states[index] = progress.concluded(state, cell, judgement, TaskResult(), step.now)
+        agent = state.agent if state.job is None else None
+        judgement = judge_lost(state.stopping, started=state.started_at is not None, agent=agent)
+        step.states[index] = progress.concluded(state, step.graph.cells[index], judgement, TaskResult(), step.now)
+
+
+def _lost_at(step: Step, index: int, state: TaskState) -> datetime:
+    """From when on it counts as lost: what ran in an agent's own pod with its lease, a Job may not be known yet."""
+    facts = step.facts
+    heard_all = facts.serving_since + SILENCE
+    if index in facts.awaited:
+        return max(heard_all, step.now + JOB_GRACE)
+    if state.job is None:
+        return step.now
+    return max((state.granted_at or facts.serving_since) + JOB_GRACE, heard_all)
 
 
 def _settle_group_skip(step: Step) -> None:
@@ -159,7 +196,8 @@ def _settle_unfit_pools(step: Step) -> None:
             continue
         cell = step.graph.cells[index]
         pool = step.facts.pools.get(step.pool_of(cell))
-        unfit = why_unfit(cell, pool.spec, step.pool_of(cell)) if pool is not None else None
+        source = step.facts.spec.source
+        unfit = why_unfit(cell, source, pool.spec, step.pool_of(cell)) if pool is not None else None
         if unfit is not None:
             step.settle(index, Verdict.FAILED, *unfit)
 

@@ -54,7 +54,7 @@ def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
     if result.summary is None and _collects(task):
         message = result.message or "the sidecar gave no account of the declared results"
         return Judgement(Verdict.INFRA_ERROR, Reason.REPORT_NOT_DELIVERED, message)
-    return _judge_tests(task, result.exit_code, result.summary or ReportSummary())
+    return _judge_tests(task, result.exit_code, result.over_limit, result.summary or ReportSummary())
 
 
 def judge_stop(stopping: Reason, *, started: bool, waited: Reason | None, message: str = "") -> Judgement:
@@ -68,10 +68,12 @@ def judge_stop(stopping: Reason, *, started: bool, waited: Reason | None, messag
     return Judgement(Verdict.TIMED_OUT, stopping, stopping.sentence)
 
 
-def judge_lost(stopping: Reason | None, *, started: bool) -> Judgement:
-    """The verdict on an attempt whose Job is gone and that nobody reports."""
+def judge_lost(stopping: Reason | None, *, started: bool, agent: str | None = None) -> Judgement:
+    """The verdict on an attempt that nobody reports: its Job is gone, or the ``agent`` in whose own pod it ran."""
     if stopping is not None:
         return judge_stop(stopping, started=started, waited=None)
+    if agent is not None:
+        return Judgement(Verdict.INFRA_ERROR, Reason.AGENT_LOST, f"agent {agent} went away while it ran the test")
     message = "the task's Job was deleted before anybody saw how it ended"
     return Judgement(Verdict.INFRA_ERROR, Reason.POD_DELETED, message)
 
@@ -85,10 +87,12 @@ def _collects(task: Task) -> bool:
     return bool(task.results.junit or task.outputs)
 
 
-def _judge_tests(task: Task, exit_code: int, summary: ReportSummary) -> Judgement:
+def _judge_tests(task: Task, exit_code: int, over_limit: Reason | None, summary: ReportSummary) -> Judgement:
     tests = summary.tests
     if tests is not None and tests.failed:
         return Judgement(Verdict.FAILED, Reason.TESTS_FAILED, f"{tests.failed} of {tests.total} tests failed")
+    if exit_code != 0 and over_limit is not None:
+        return Judgement(Verdict.FAILED, over_limit, f"{over_limit.sentence} Its exit code is {exit_code}.")
     if exit_code != 0:
         beside = f", and {_listed(summary.missing)} was not written" if summary.missing else ""
         passed = f" though all {tests.total} reported tests passed" if tests is not None and tests.total else ""

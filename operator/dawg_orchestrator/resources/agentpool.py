@@ -8,7 +8,17 @@ from pydantic import Field
 
 from dawg_orchestrator.resources.conditions import Condition
 from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
-from dawg_orchestrator.resources.task import EnvVar, ObjectName, ResourceAmounts, Scheduling, rule, validated
+from dawg_orchestrator.resources.task import (
+    ENV_NAME_PATTERN,
+    EnvVar,
+    ObjectName,
+    Quantity,
+    ResourceAmounts,
+    Scheduling,
+    Service,
+    rule,
+    validated,
+)
 
 
 class ScalingWindow(Model):
@@ -64,11 +74,34 @@ class PodTemplate(Model):
 
 
 class PoolSecret(Model):
-    """Secrets that every task of a Process pool sees; labelled dawg.dev/for-tests like a task's."""
+    """One key of a Secret that every task of a Process pool sees; labelled dawg.dev/for-tests like a task's."""
 
     name: ObjectName
     key: str = Field(min_length=1, max_length=253)
-    env: str = Field(min_length=1, max_length=128)
+    env: str = Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)
+
+
+class GitSecret(Model):
+    """A git Secret that runs in a Process pool may name; its agents hold it, its tests never see it."""
+
+    name: ObjectName
+
+
+class WarmSpec(Model):
+    """What tasks of a Process pool share instead of saying it themselves; image, resources and env are jobTemplate's.
+
+    ``workspace`` bounds what a slot's tasks may write, in memory; ``preload`` names modules that every slot imports
+    once, so that tasks whose command is ``[pytest, …]`` start as a fork of it.
+    """
+
+    workspace: Quantity = "1Gi"
+    processes: int = Field(default=1024, ge=16, le=65536)
+    services: list[Service] = Field(default_factory=list, max_length=8)
+    secrets: list[PoolSecret] = Field(default_factory=list, max_length=64)
+    git_secrets: list[GitSecret] = Field(default_factory=list, max_length=16)
+    preload: list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]] = Field(
+        default_factory=list, max_length=32
+    )
 
 
 class KueueSpec(Model):
@@ -84,6 +117,12 @@ class AgentPoolSpec(Model):
     model_config = validated(
         rule("self.minAgents <= self.maxAgents", "minAgents may not be larger than maxAgents"),
         rule("self.executor == oldSelf.executor", "executor is immutable: create another pool instead"),
+        rule("!has(self.warm) || self.executor == 'Process'", "warm goes with executor: Process"),
+        rule("!has(self.kueue) || self.executor == 'Job'", "kueue goes with executor: Job"),
+        rule(
+            "self.trust == 'trusted' || !has(self.warm) || !has(self.warm.secrets) || size(self.warm.secrets) == 0",
+            "the tasks of an untrusted pool get no Secrets",
+        ),
     )
 
     min_agents: int = Field(default=1, ge=0, le=1000)
@@ -96,6 +135,7 @@ class AgentPoolSpec(Model):
     max_task_duration: Duration = parse_duration("1h")
     template: PodTemplate = PodTemplate()
     job_template: PodTemplate = PodTemplate()
+    warm: WarmSpec | None = None
     kueue: KueueSpec | None = None
     paused: bool = False
 

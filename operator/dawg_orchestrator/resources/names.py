@@ -17,6 +17,7 @@ TASK = f"{GROUP}/task"  # label: the task's name in the spec
 POOL = f"{GROUP}/pool"  # label on agents' pods, Deployments and Jobs
 ATTEMPT = f"{GROUP}/attempt"  # label on Jobs and pods, from 1
 INDEX = f"{GROUP}/index"  # label on Jobs and pods: position in the run's frozen expansion, from 0
+EXECUTOR = f"{GROUP}/executor"  # label on agents' pods: Job, or Process where tests run in them
 TEMPLATE = f"{GROUP}/template"  # label on Deployments of agents and their pods: hash of what they are made of
 ROLE = f"{GROUP}/role"  # label: agent | task | controller | api
 SPEC_HASH = f"{GROUP}/spec-hash"  # annotation on what we create: is the object there the one we meant?

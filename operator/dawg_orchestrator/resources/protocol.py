@@ -47,6 +47,35 @@ class AttemptRef(Model):
     attempt: int  # from 1
 
 
+class InputFile(Model):
+    """A path below the working directory that an earlier task of the run left."""
+
+    index: int
+    path: str
+
+
+class SidecarOrder(Model):
+    """What the sidecar of a Job's pod is to do; it gets this as JSON in DAWG_ORDER.
+
+    The shared volume is mounted at DAWG_DIR (/dawg) in both containers:
+    ``workspace/`` the tree and working directory, ``results/`` $DAWG_RESULTS, ``outputs/`` $DAWG_OUTPUTS, ``home/``,
+    ``control/ready`` written by the sidecar when the tree and inputs are there, ``control/failed`` when they cannot be,
+    ``control/exit`` (exit code) written by the entry script when the test has ended.
+    """
+
+    attempt: AttemptRef
+    key: str
+    api_url: str
+    git: GitSource | None = None
+    commit: str | None = None  # set: check out exactly this; else resolve git.revision
+    credentials: bool = False  # the git Secret is mounted at /dawg-git
+    results: Results = Results()
+    outputs: list[str] = Field(default_factory=list)
+    hand_on: list[str] = Field(default_factory=list)  # paths that later tasks need
+    inputs: list[InputFile] = Field(default_factory=list)
+    hold: Duration | None = None
+
+
 class JobOrder(Model):
     """Supervise this Job, which the controller has created. Its only pod carries the labels of names.py."""
 
@@ -55,6 +84,17 @@ class JobOrder(Model):
     container: str = "test"
     sidecar: str | None = None  # name of the container that collects; None: nothing to check out or to collect
     held: bool = False  # on failure the pod is kept: take the sidecar's word for the end
+
+
+class ProcessOrder(Model):
+    """Run this in one of your own slots. Paths are those inside the runner's container."""
+
+    argv: list[str]
+    env: dict[str, str] = Field(default_factory=dict)
+    cwd: str | None = None  # None: where the pool's image says
+    preloaded: bool = False  # a fork of what the slot has imported will do
+    sidecar: SidecarOrder  # what to check out, fetch and collect, as beside a Job's test
+    git_secret: str | None = None  # the name of the Secret that sidecar.git needs
 
 
 class Held(Model):
@@ -109,9 +149,10 @@ class Report(Model):
 
 
 class Alive(Model):
-    """Still here."""
+    """Still here, with so many slots that work (None: as said before)."""
 
     kind: Literal["alive"] = "alive"
+    slots: int | None = None
 
 
 class Drained(Model):
@@ -141,8 +182,8 @@ class Grant(Model):
     lease: LeaseId
     attempt: AttemptRef
     key: str  # task with cell and shard as people read it
-    job: JobOrder | None = None
-    timeout: Duration | None = None
+    job: JobOrder | None = None  # exactly one of job and process
+    process: ProcessOrder | None = None
 
 
 class Cancel(Model):
@@ -175,35 +216,6 @@ FromController = Annotated[Welcome | NotLeader | Grant | Cancel | Acceptance | D
 
 FROM_AGENT: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)
 FROM_CONTROLLER: TypeAdapter[FromController] = TypeAdapter(FromController)
-
-
-class InputFile(Model):
-    """A path below the working directory that an earlier task of the run left."""
-
-    index: int
-    path: str
-
-
-class SidecarOrder(Model):
-    """What the sidecar of a Job's pod is to do; it gets this as JSON in DAWG_ORDER.
-
-    The shared volume is mounted at DAWG_DIR (/dawg) in both containers:
-    ``workspace/`` the tree and working directory, ``results/`` $DAWG_RESULTS, ``outputs/`` $DAWG_OUTPUTS, ``home/``,
-    ``control/ready`` written by the sidecar when the tree and inputs are there, ``control/failed`` when they cannot be,
-    ``control/exit`` (exit code) written by the entry script when the test has ended.
-    """
-
-    attempt: AttemptRef
-    key: str
-    api_url: str
-    git: GitSource | None = None
-    commit: str | None = None  # set: check out exactly this; else resolve git.revision
-    credentials: bool = False  # the git Secret is mounted at /dawg-git
-    results: Results = Results()
-    outputs: list[str] = Field(default_factory=list)
-    hand_on: list[str] = Field(default_factory=list)  # paths that later tasks need
-    inputs: list[InputFile] = Field(default_factory=list)
-    hold: Duration | None = None
 
 
 class RecordedQuestion(Model):

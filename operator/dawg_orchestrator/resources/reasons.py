@@ -42,6 +42,8 @@ class Reason(StrEnum):
         "A declared output or a file that another task needs was not written, or is too large.",
     )
     OOM_KILLED = "OOMKilled", "The test used more memory than its limit.", True
+    PROCESS_LIMIT = "ProcessLimit", "The test started more processes than its pool allows."
+    WORKSPACE_FULL = "WorkspaceFull", "The command failed, and it had filled the space that its pool allows."
     TIMEOUT = "Timeout", "The task ran longer than its timeout."
     RUN_TIMEOUT = "RunTimeout", "The run took longer than its timeout."
     INVALID_SPEC = "InvalidSpec", "The run cannot be carried out as written."
@@ -52,6 +54,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable", "No node can take the pod.", True
     QUOTA_EXCEEDED = "QuotaExceeded", "A ResourceQuota leaves no room for the pod.", True
     AGENT_LOST = "AgentLost", "The agent went away while it held the task.", True, True
+    SLOT_LOST = "SlotLost", "The container in an agent's pod that ran the test ended.", True, True
     POD_DELETED = "PodDeleted", "The task's pod was deleted before it ended.", True, True
     EVICTED = "Evicted", "The node evicted the task's pod.", True, True
     NODE_LOST = "NodeLost", "The node that ran the task stopped answering.", True, True

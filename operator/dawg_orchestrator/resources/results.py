@@ -106,6 +106,7 @@ class TaskResult(Model):
     exit_code: int | None = None
     infrastructure: Reason | None = None
     oom_killed: bool = False
+    over_limit: Reason | None = None  # what the test used up before it failed
     killed: bool = False  # the pod was deleted or the process killed on the controller's word (cancel, timeout)
     message: str = ""
     commit: str | None = None

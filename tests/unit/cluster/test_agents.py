@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builders import NAMESPACE, a_pool
+from builders import NAMESPACE, JsonObject, a_pool
 from dawg_orchestrator.cluster.agents import agents_template, deployment_manifest
 from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.resources import names
@@ -32,10 +32,49 @@ def test_what_agents_are_made_of_decides_their_template_and_the_limits_of_scalin
 def test_a_deployment_belongs_to_its_pool_and_its_agents_are_not_safe_to_evict() -> None:
     pod = agents_template("default", a_pool(), AROUND)
 
-    deployment = deployment_manifest(NAMESPACE, "default", "uid", "name", "hash", pod, 3)
+    deployment = deployment_manifest(NAMESPACE, ("default", "uid", "Job"), "name", "hash", pod, 3)
 
     assert deployment["metadata"]["ownerReferences"][0]["uid"] == "uid"
     template = deployment["spec"]["template"]["metadata"]
     assert template["labels"] == deployment["spec"]["selector"]["matchLabels"]
     assert template["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
     assert deployment["spec"]["replicas"] == 3
+
+
+WARM = {
+    "executor": "Process", "slots": 2, "maxTaskDuration": "10m", "jobTemplate": {"image": "mine:1"},
+    "warm": {"secrets": [{"name": "llm", "key": "key", "env": "KEY"}], "gitSecrets": [{"name": "git"}],
+             "preload": ["pytest"], "services": [{"name": "db", "image": "postgres"}]},
+}  # fmt: skip
+
+
+def warm_containers() -> dict[str, JsonObject]:
+    pod = agents_template("warm", a_pool(**WARM), AROUND)
+    return {each["name"]: each for each in [*pod["initContainers"], *pod["containers"]]}
+
+
+def test_a_slot_is_a_container_of_the_pools_image_with_a_user_and_folders_of_its_own() -> None:
+    found = warm_containers()
+    slots = [found["runner-0"], found["runner-1"]]
+
+    assert [slot["image"] for slot in slots] == ["mine:1", "mine:1"]
+    assert len({slot["securityContext"]["runAsUser"] for slot in slots} | {10001}) == 3
+    assert all(slot["securityContext"]["readOnlyRootFilesystem"] for slot in slots)
+    written = [{m["name"] for m in slot["volumeMounts"] if not m.get("readOnly")} for slot in slots]
+    assert not written[0] & written[1]
+    assert all("memory" in slot["resources"]["limits"] for slot in slots)
+
+
+def test_no_slot_holds_a_credential_of_the_platform_or_a_git_secret() -> None:
+    pod = agents_template("warm", a_pool(**WARM), AROUND)
+    credentials = {v["name"] for v in pod["volumes"] if "projected" in v or "secret" in v}
+
+    assert credentials == {"tokens", "kube-token", "git-0"}
+    assert pod["automountServiceAccountToken"] is False
+    for name, container in warm_containers().items():
+        mounted = {mount["name"] for mount in container.get("volumeMounts", ())}
+        assert mounted & credentials == (credentials if name == "agent" else set())
+
+
+def test_a_warm_agent_may_finish_the_longest_task_that_its_pool_admits() -> None:
+    assert agents_template("warm", a_pool(**WARM), AROUND)["terminationGracePeriodSeconds"] > 600

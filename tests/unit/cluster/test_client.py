@@ -16,7 +16,7 @@ from dawg_orchestrator.cluster.client import JOBS, SECRETS, TESTRUNS, Cluster, W
 from dawg_orchestrator.cluster.credentials import Credentials
 from dawg_orchestrator.cluster.jobs import job_manifest
 from dawg_orchestrator.cluster.pods import Surroundings
-from dawg_orchestrator.cluster.request import JobRequest
+from dawg_orchestrator.cluster.request import AttemptRequest
 from dawg_orchestrator.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from dawg_orchestrator.planning.graph import expand
 from dawg_orchestrator.resources import names
@@ -164,11 +164,11 @@ AROUND = Surroundings("agent:1", "IfNotPresent", "python:3", "https://api:8444",
 JOBS_PATH = JOBS.path(NAMESPACE)
 
 
-def a_request(url: str | None = None, **task: object) -> JobRequest:
+def a_request(url: str | None = None, **task: object) -> AttemptRequest:
     source = {"source": {"git": {"url": url, "credentialsSecretRef": {"name": "git"}}}} if url else {}
     spec = a_spec(a_task_spec(**task), **source)
     graph = expand(spec)
-    return JobRequest(NAMESPACE, "run", "uid", spec, graph, graph.cells[0], 1, "default", a_pool(), None, {})
+    return AttemptRequest(NAMESPACE, "run", "uid", spec, graph, graph.cells[0], 1, "default", a_pool(), None, {})
 
 
 async def create_over(apiserver: Apiserver, cluster: Cluster, found: dict[str, object]) -> object:

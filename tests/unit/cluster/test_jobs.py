@@ -11,7 +11,7 @@ import pytest
 from builders import NAMESPACE, a_pool, a_spec, a_task_spec
 from dawg_orchestrator.cluster.jobs import job_manifest
 from dawg_orchestrator.cluster.pods import Surroundings, literal
-from dawg_orchestrator.cluster.request import JobRequest
+from dawg_orchestrator.cluster.request import AttemptRequest
 from dawg_orchestrator.cluster.sidecar import has_sidecar
 from dawg_orchestrator.planning.graph import expand
 from dawg_orchestrator.resources import names
@@ -24,12 +24,12 @@ GIT = {
 }
 
 
-def request(*tasks: Json, index: int = 0, pool: Json | None = None, run: str = "run", **more: Any) -> JobRequest:
+def request(*tasks: Json, index: int = 0, pool: Json | None = None, run: str = "run", **more: Any) -> AttemptRequest:
     known = {"attempt": 1, "commit": None, "outputs": {}}
     known |= {key: more.pop(key) for key in list(more) if key in known}
     spec = a_spec(*tasks, **more)
     graph = expand(spec)
-    return JobRequest(
+    return AttemptRequest(
         namespace=NAMESPACE, run=run, run_uid="uid", spec=spec, graph=graph, cell=graph.cells[index],
         pool_name="default", pool=a_pool(**(pool or {})), **known,
     )  # fmt: skip

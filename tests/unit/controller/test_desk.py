@@ -25,6 +25,7 @@ from dawg_orchestrator.controller.desk import Desk, Peer
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning.lease import Lease
 from dawg_orchestrator.resources.protocol import (
+    Alive,
     Cancel,
     Drained,
     Finished,
@@ -647,3 +648,89 @@ def test_of_two_pools_one_finds_out_the_commit() -> None:
 
     assert [lease.attempt.index for lease in started] == [0]
     assert world.desk.assign((NAMESPACE, "other"), NOON) == ()
+
+
+# Slots: what runs in an agent's own pod has no Job
+
+
+def in_slots(*runs: dict[str, Any], **more: Any) -> World:
+    """A world whose pool runs tasks in its agents' pods."""
+    world = World(agents=more.pop("agents", 1))
+    world.desk.see_pool(pool_object(version=9, executor="Process", slots=2))
+    for run in runs or (run_object("run", WARM_TASK),):
+        world.desk.see_run(run)
+    return world
+
+
+WARM_TASK = {"name": "unit", "run": "true"}
+IN_SLOT = {"tasks": [{"name": "unit", "index": 0, "attempt": 1, "agent": "agent-1"}], "taskVerdicts": "."}
+
+
+def test_a_task_in_a_slot_is_under_way_without_a_job() -> None:
+    world = in_slots()
+    world.hello()
+
+    world.grant()
+
+    assert (world.state().running, world.state().job, world.state().agent) == (True, None, "agent-1")
+
+
+def test_a_new_leader_waits_for_the_agent_that_status_names_and_lets_it_go_on() -> None:
+    world = in_slots(run_object("run", WARM_TASK, status=IN_SLOT))
+    world.plan()
+    assert world.state().running
+
+    answers = world.hello(holding=[Held(lease=OLDER, attempt=an_attempt())])
+
+    assert revoked(answers) == []
+    assert world.desk.table.holder(("uid-run", 0)) is not None
+    world.plan(now=30)
+    assert world.state().running
+
+
+def test_an_agent_that_has_forgotten_its_task_has_lost_it() -> None:
+    world = in_slots(run_object("run", WARM_TASK, status=IN_SLOT))
+    world.hello()
+
+    world.plan()
+
+    assert (world.state().running, world.state().infra_failures) == (False, 1)
+
+
+def test_a_grant_that_a_former_leader_could_not_write_any_more_goes_on() -> None:
+    world = in_slots()
+
+    answers = world.hello(holding=[Held(lease=OLDER, attempt=an_attempt())])
+
+    assert revoked(answers) == []
+    assert (world.state().running, world.state().attempt) == (True, 1)
+    assert world.grant() == []
+
+
+def test_a_result_that_a_former_leader_could_not_take_any_more_counts() -> None:
+    world = in_slots()
+
+    world.hello(finished=[Finished(lease=OLDER, attempt=an_attempt(), result=a_result())])
+
+    assert world.state().verdict is Verdict.PASSED
+    assert world.awaiting == [("uid-agent-1", OLDER)]
+
+
+def test_a_result_of_this_term_that_nobody_granted_does_not_count() -> None:
+    world = in_slots()
+    world.hello()
+
+    answers = world.report(LeaseId(term=2, number=77))
+
+    assert [answer.outcome for answer in answers] == ["refused"]  # type: ignore[union-attr]
+    assert world.state().attempt == 0
+
+
+def test_an_agent_gets_as_many_tasks_as_it_has_slots_that_work() -> None:
+    world = in_slots(*(run_object(f"run-{n}", WARM_TASK) for n in range(3)))
+    world.hello()
+    world.desk.hear("uid-agent-1", Alive(slots=1), after(0))
+    assert len(world.grant()) == 1
+
+    world.desk.hear("uid-agent-1", Alive(slots=2), after(1))
+    assert len(world.grant(now=1)) == 1

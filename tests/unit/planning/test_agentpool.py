@@ -422,3 +422,14 @@ def test_forty_tasks_take_a_pool_from_two_to_five_and_back_without_flapping_or_k
     assert changes[1:] == sorted(changes[1:], reverse=True)
     assert (world.killed_busy, queued, world.running) == (0, 0, 0)
     assert len(world.agents) == 2
+
+
+def test_agents_that_would_see_a_secret_without_its_owners_leave_are_not_made() -> None:
+    refused = (Reason.CREDENTIALS_NOT_ALLOWED, "Secret llm is not for tests")
+
+    plan = plan_pool(facts(deployments=(), refused=refused), NOON)
+
+    assert plan.actions == ()
+    ready = next(entry for entry in plan.status["conditions"] if entry["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == ("False", *refused)
+    assert plan.check_again_at is not None

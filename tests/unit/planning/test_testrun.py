@@ -298,7 +298,7 @@ def test_a_running_task_whose_pool_and_agent_are_gone_ends_as_infrastructure() -
 @pytest.mark.parametrize(
     ("pool", "task", "expected"),
     [
-        ({"executor": "Process"}, {}, ("Failed", "NotAvailable")),
+        ({"executor": "Builtin"}, {}, ("Failed", "NotAvailable")),
         ({"trust": "untrusted"}, {"secrets": [{"name": "s", "key": "k", "env": "E"}]}, ("Failed", "InvalidSpec")),
     ],
 )
@@ -308,6 +308,61 @@ def test_a_pool_that_can_never_run_a_task_says_so_at_once(
     pools = {"default": PoolFact(a_pool(**pool), Reason.WAITING_FOR_AGENT, "")}
 
     assert ends(plan_testrun(a_run(a_task_spec(**task), pools=pools), NOON)) == [expected]
+
+
+GIT_WITH_SECRET = {"source": {"git": {"url": "https://example.org/r", "credentialsSecretRef": {"name": "git"}}}}
+
+
+@pytest.mark.parametrize(
+    ("task", "spec", "field"),
+    [
+        ({"image": "mine"}, {}, "tasks[unit].image"),
+        ({"resources": {"limits": {"cpu": "1"}}}, {}, "tasks[unit].resources"),
+        ({"services": [{"name": "db", "image": "postgres"}]}, {}, "tasks[unit].services"),
+        ({"scheduling": {"nodeSelector": {"a": "b"}}}, {}, "tasks[unit].scheduling"),
+        ({"secrets": [{"name": "s", "key": "k", "env": "E"}]}, {}, "tasks[unit].secrets"),
+        ({"onFailure": {"hold": "5m"}}, {}, "tasks[unit].onFailure.hold"),
+        ({}, GIT_WITH_SECRET, "source.git.credentialsSecretRef"),
+    ],
+)
+def test_what_only_a_pod_of_its_own_could_have_is_refused_in_a_slot_by_its_field(
+    task: dict[str, Any], spec: dict[str, Any], field: str
+) -> None:
+    pools = {"default": PoolFact(a_pool(executor="Process"), Reason.WAITING_FOR_AGENT, "")}
+    wanted = {"name": "unit", "run": "true", **task}
+
+    plan = plan_testrun(a_run(wanted, spec=spec, pools=pools), NOON)
+
+    assert ends(plan) == [("Failed", "InvalidSpec")]
+    assert plan.states[0].message.startswith(f"{field}: ")
+    assert "pool 'default'" in plan.states[0].message
+
+
+def test_a_git_secret_that_the_pools_agents_hold_may_be_named() -> None:
+    pool = a_pool(executor="Process", warm={"gitSecrets": [{"name": "git"}]})
+    pools = {"default": PoolFact(pool, Reason.WAITING_FOR_AGENT, "")}
+
+    assert len(plan_testrun(a_run({"name": "unit", "run": "true"}, spec=GIT_WITH_SECRET, pools=pools), NOON).ready) == 1
+
+
+IN_SLOT = {"job": None, "agent": "agent-1"}
+
+
+def test_what_ran_in_a_slot_is_lost_with_its_lease_and_tried_again() -> None:
+    plan = plan_testrun(a_run(states=(running(**IN_SLOT),)), NOON)
+
+    (state,) = plan.states
+    assert (state.running, state.verdict, state.reason, state.infra_failures) == (False, None, Reason.AGENT_LOST, 1)
+    assert "agent-1" in state.message
+
+
+def test_what_runs_in_a_slot_of_an_agent_that_may_come_back_is_waited_for() -> None:
+    facts = a_run(states=(running(**IN_SLOT),), awaited=frozenset({0}), serving_since=NOON)
+
+    plan = plan_testrun(facts, NOON)
+
+    assert plan.states[0].running
+    assert plan.check_again_at is not None
 
 
 # Source

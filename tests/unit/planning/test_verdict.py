@@ -135,3 +135,18 @@ def test_a_run_is_as_bad_as_its_worst_task(verdicts: str, expected: str) -> None
     by_letter = {verdict.letter: verdict for verdict in Verdict}
 
     assert worst(by_letter[letter] for letter in verdicts).letter == expected
+
+
+def test_an_attempt_that_was_lost_with_its_agent_names_it() -> None:
+    lost = judge_lost(None, started=True, agent="agent-1")
+
+    assert (lost.verdict, lost.reason) == (Verdict.INFRA_ERROR, Reason.AGENT_LOST)
+    assert "agent-1" in lost.message
+
+
+def test_a_failure_at_a_limit_names_the_limit_and_a_pass_does_not() -> None:
+    full = judge(a_task(), a_result(exit_code=1, over_limit=Reason.WORKSPACE_FULL), None)
+    fine = judge(a_task(), a_result(exit_code=0, over_limit=Reason.WORKSPACE_FULL), None)
+
+    assert (full.verdict, full.reason) == (Verdict.FAILED, Reason.WORKSPACE_FULL)
+    assert fine.verdict is Verdict.PASSED
