@@ -116,7 +116,7 @@ def _runner(slot: int, spec: AgentPoolSpec, warm: WarmSpec, around: Surroundings
         },
         "volumeMounts": [
             {"name": "runner", "mountPath": _RUNNER_DIR, "readOnly": True},
-            {"name": f"door-{slot}", "mountPath": _DOOR_DIR},
+            {"name": f"door-{slot}", "mountPath": _DOOR_DIR, "readOnly": True},  # a test makes no door of its own
             {"name": f"files-{slot}", "mountPath": DAWG_DIR},
             {"name": f"tmp-{slot}", "mountPath": "/tmp"},  # noqa: S108
             {"name": f"shm-{slot}", "mountPath": "/dev/shm"},  # noqa: S108

@@ -401,6 +401,14 @@ def test_what_the_test_wrote_is_younger_than_its_tree(talk: Talk) -> None:
     assert {name for name, date in dates.items() if date > started["treeSince"]} == {"rewritten", "new"}
 
 
+def test_a_file_of_the_next_moment_is_younger_than_all_before(tmp_path: Path) -> None:
+    for number in range(20):  # dates advance in steps: without a wait, most of these would be as old as the mark
+        since = program._begin_new_time()
+        (tmp_path / str(number)).touch()
+
+        assert (tmp_path / str(number)).stat().st_ctime_ns > since
+
+
 # What the agent may read
 
 
@@ -415,9 +423,10 @@ def test_the_group_may_read_what_it_is_to_read(talk: Talk) -> None:
 def test_what_a_link_leads_to_stays_as_private_as_it_is(talk: Talk) -> None:
     secret = talk.folder / "tmp" / "secret"
     secret.mkdir(mode=0o700)
+    (secret / "file").touch(mode=0o600)
     talk.sh("ln -s ../../tmp/secret ../results/a; rmdir ../outputs; ln -s ../tmp/secret ../outputs", readable=True)
 
-    assert secret.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in (secret, secret / "file")] == [0o700, 0o600]
 
 
 # The end of a runner
