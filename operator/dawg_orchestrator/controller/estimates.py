@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from dawg_orchestrator.controller.desk import Desk
+from dawg_orchestrator.controller.desk import Desk, PoolKey
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.learning.durations import duration_key
 from dawg_orchestrator.planning.order import QueuedTask, estimate_wait, order
+
+_LINE_STANDS = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A pool's queue as it stood at a time, and the position of each run's first task in it."""
+
+    at: datetime
+    waiting: list[QueuedTask]
+    positions: dict[str, int]
 
 
 class Estimates:
@@ -16,6 +28,7 @@ class Estimates:
 
     def __init__(self) -> None:
         self._durations: dict[str, tuple[float, float]] = {}
+        self._lines: dict[PoolKey, _Line] = {}
 
     def learn(self, durations: dict[str, tuple[float, float]]) -> None:
         """Take over the newest durations: seconds as (p50, p90) by task name and image."""
@@ -29,10 +42,10 @@ class Estimates:
         pool = desk.pools.get(key)
         if pool is None:
             return {}
-        waiting = order(desk.queue_of(key), pool.spec.aging, now)
-        position = next((i for i, task in enumerate(waiting) if task.run_uid == run.uid), 0)
+        line = self._line(desk, key, pool.spec.aging, now)
+        position = line.positions.get(run.uid, len(line.waiting))
         place: dict[str, Any] = {"position": position + 1}
-        ahead = [self._duration(desk, task) for task in waiting[:position]]
+        ahead = [self._duration(desk, task) for task in line.waiting[:position]] if self._durations else [None]
         known = [duration for duration in ahead if duration is not None]
         slots = sum(a.slots for a in desk.table.agents.values() if (a.namespace, a.pool) == key and a.connected)
         if len(known) == len(ahead) and self._durations:
@@ -41,6 +54,17 @@ class Estimates:
             if estimate is not None:
                 place["etaSeconds"] = {"p50": estimate[0], "p90": estimate[1]}
         return place
+
+    def _line(self, desk: Desk, key: PoolKey, aging: timedelta, now: datetime) -> _Line:
+        """The pool's queue in its order; put in order at most once a second, however many runs ask for their place."""
+        line = self._lines.get(key)
+        if line is None or not timedelta() <= now - line.at < _LINE_STANDS:
+            waiting = order(desk.queue_of(key), aging, now)
+            positions: dict[str, int] = {}
+            for position, task in enumerate(waiting):
+                positions.setdefault(task.run_uid, position)
+            line = self._lines[key] = _Line(now, waiting, positions)
+        return line
 
     def _duration(self, desk: Desk, task: QueuedTask) -> tuple[float, float] | None:
         run = desk.runs.get(task.run_uid)

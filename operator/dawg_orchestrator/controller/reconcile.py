@@ -29,6 +29,8 @@ from dawg_orchestrator.resources.reasons import Reason
 
 log = structlog.get_logger()
 
+# A look costs as much as the run has tasks, so at a run of many one looks less often; results gather meanwhile.
+_TASK_PACE = timedelta(microseconds=50)
 _POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
 _POOL_STATUS_EVERY = timedelta(seconds=1)
 _ASK_OWNERS_EVERY = timedelta(seconds=10)
@@ -94,7 +96,13 @@ class Reconciler:
     # Runs
 
     async def _look_at_run(self, run: Run) -> None:
-        plan = self._desk.plan_run(run, self._clock())
+        now = self._clock()
+        run.seen_at = run.seen_at or now
+        if run.looked_at is not None and now < run.looked_at + _TASK_PACE * len(run.states):
+            self._desk.wake_run(run, run.looked_at + _TASK_PACE * len(run.states))
+            return
+        run.looked_at = now
+        plan = self._desk.plan_run(run, now)
         await self._carry_out(run, plan)
         again = await self._reporter.report(run, plan)
         if again is None:

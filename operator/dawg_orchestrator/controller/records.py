@@ -60,6 +60,8 @@ class Run:
     keep: bool = False
     ready: tuple[QueuedTask, ...] = ()
     awaiting: list[tuple[str, LeaseId]] = field(default_factory=list)  # reports to accept once status has them
+    seen_at: datetime | None = None  # when this leader first looked at it
+    looked_at: datetime | None = None
     written_at: datetime | None = None
 
     @property

@@ -60,7 +60,7 @@ class Reporter:
             await self._accept(run, list(run.awaiting))
             return None
         now = self._clock()
-        due = (run.written_at + EVERY) if run.written_at else (run.created + _FIRST_AFTER)
+        due = (run.written_at + EVERY) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
         if not plan.finished and not at_once and now < due:
             return due
         before = run.status

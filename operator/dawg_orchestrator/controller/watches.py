@@ -64,12 +64,26 @@ def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
     return registry
 
 
+class _NoMemory(kopf.DiffBaseStorage):
+    """kopf would make a copy of every object at every event, to tell its handlers what has changed; we have none."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 def make_settings() -> kopf.OperatorSettings:
     """kopf as a watcher and nothing else: no peering, no posting, no scanning, server-side selectors."""
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoMemory()
     settings.queueing.idle_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None
     settings.watching.server_timeout = 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ class Key:
 
 
 class WorkQueue:
-    """A set of keys with due times. ``add`` never blocks; an earlier due time wins."""
+    """A set of keys with due times. ``add`` never blocks, an earlier due time wins, and one worker gets a key."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -28,7 +29,8 @@ class WorkQueue:
         self._heap: list[tuple[datetime, int, Key]] = []
         self._serial = itertools.count()
         self._busy: set[Key] = set()
-        self._woken = asyncio.Event()
+        self._waiting: deque[asyncio.Future[Key]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._due)
@@ -41,28 +43,51 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._serial), key))
-        self._woken.set()
+        self._hand_out()
 
     async def take(self) -> Key:
         """The next due key that nobody works on; the caller must call ``done`` for it."""
-        while True:
-            wait = self._next_wait()
-            if isinstance(wait, Key):
-                return wait
-            self._woken.clear()
-            try:
-                await asyncio.wait_for(self._woken.wait(), wait)
-            except TimeoutError:
-                continue
+        waiting: asyncio.Future[Key] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self._hand_out()
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if waiting.done() and not waiting.cancelled():
+                self._put_back(waiting.result())
+            raise
 
     def done(self, key: Key) -> None:
         """The key may be taken again."""
         self._busy.discard(key)
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], next(self._serial), key))
-            self._woken.set()
+            self._hand_out()
 
-    def _next_wait(self) -> Key | float | None:
+    def _put_back(self, key: Key) -> None:
+        self._busy.discard(key)
+        self.add(key)
+
+    def _hand_out(self) -> None:
+        """Give due keys to who waits; for the next one that is not yet due set an alarm."""
+        while self._waiting:
+            if self._waiting[0].done():  # nobody waits any more
+                self._waiting.popleft()
+                continue
+            following = self._next()
+            if not isinstance(following, Key):
+                self._set_alarm(following)
+                return
+            self._waiting.popleft().set_result(following)
+
+    def _set_alarm(self, seconds: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if seconds is not None:
+            self._alarm = asyncio.get_running_loop().call_later(seconds, self._hand_out)
+
+    def _next(self) -> Key | float | None:
         """A key that is due, or the seconds until one is; None: none waits."""
         now = self._clock()
         while self._heap:

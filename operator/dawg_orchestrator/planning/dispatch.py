@@ -27,13 +27,9 @@ def plan_dispatch(
     if not room:
         return ()
     assignments = []
-    for task in order(queued, spec.aging, now):
-        if not room:
-            break
-        if spec.paused and not task.adopt:
-            continue
+    startable = (task for task in queued if task.adopt or not spec.paused)
+    for task in order(startable, spec.aging, now, most=room):
         uid = max(slots, key=lambda candidate: (slots[candidate], candidate))
         slots[uid] -= 1
-        room -= 1
         assignments.append(Assignment(task, uid))
     return tuple(assignments)

@@ -5,6 +5,7 @@ The queue is a sort order over waiting tasks, not a stored thing: after a restar
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,11 +36,13 @@ def level(task: QueuedTask, aging: timedelta, now: datetime) -> int:
     return max(_HIGHEST_BY_AGING, declared - int((now - task.since) / aging))
 
 
-def order(tasks: Iterable[QueuedTask], aging: timedelta, now: datetime) -> list[QueuedTask]:
-    """The tasks in the order in which free slots go to them; the same facts always give the same order."""
-    return sorted(
-        tasks, key=lambda task: (not task.adopt, level(task, aging, now), task.since, task.run_uid, task.index)
-    )
+def order(tasks: Iterable[QueuedTask], aging: timedelta, now: datetime, most: int | None = None) -> list[QueuedTask]:
+    """The tasks (at most ``most``) in the order in which slots go to them; the same facts give the same order."""
+
+    def place(task: QueuedTask) -> tuple[bool, int, datetime, str, int]:
+        return not task.adopt, level(task, aging, now), task.since, task.run_uid, task.index
+
+    return sorted(tasks, key=place) if most is None else heapq.nsmallest(most, tasks, key=place)
 
 
 def estimate_wait(
