@@ -44,6 +44,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which of {', '.join(PARTS)}; all when none is named")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of the part start (default: 40)")
     parser.add_argument("--warm", type=int, default=25, help="warm runs in each of them (default: 25)")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds of the part throughput (default: 3)")
     parser.add_argument("--tasks", type=int, default=500, help="tasks of the part throughput (default: 500)")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
     options = parser.parse_args(arguments)
@@ -121,7 +122,7 @@ def _milliseconds(spread: Spread) -> str:
 
 async def _throughput(options: argparse.Namespace, place: Place, pool: str) -> dict[str, Any]:
     with step("how many tasks a second") as current, usage.measured() as used:
-        found = await throughput.compare(place, pool, 3, options.tasks, 20, _note(current))
+        found = await throughput.compare(place, pool, options.repeat, options.tasks, 20, _note(current))
     if options.output == "table":
         bare = sorted(found.bare)[len(found.bare) // 2]
         print(f"\nbare Jobs, 20 at once: {bare:.1f} a second")

@@ -17,7 +17,7 @@ from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
-from dawg_orchestrator.planning.patch import merge_patch
+from dawg_orchestrator.planning.patch import keep_waits, merge_patch, same_wait
 from dawg_orchestrator.planning.plan import RunPlan
 from dawg_orchestrator.resources.conditions import Condition, transitions
 from dawg_orchestrator.resources.model import parse_time
@@ -140,8 +140,8 @@ class Reporter:
         if queue is None:
             return status
         known = run.status.get("queue") or {}
-        if known and known.get("reason") == queue.get("reason"):
-            return {**status, "queue": known, "conditions": _keep_messages(run.status, status)}
+        if known and same_wait(known.get("reason"), queue.get("reason")):
+            return {**keep_waits(run.status, status), "queue": known}
         return {**status, "queue": {**queue, **self._estimates.place(self._desk, run, self._clock())}}
 
     async def _announce(self, run: Run, before: JsonObject) -> None:
@@ -174,14 +174,3 @@ class Reporter:
         completed = run.status.get("completionTime")
         self._desk.drop_run(run.uid)
         self._finished(run, parse_time(completed) if completed else self._clock())
-
-
-def _keep_messages(before: JsonObject, status: JsonObject) -> list[JsonObject]:
-    """Conditions whose message only counts differently stay as they are, so that waiting costs no writes."""
-    known = {entry["type"]: entry for entry in before.get("conditions") or ()}
-    kept = []
-    for entry in status["conditions"]:
-        old = known.get(entry["type"])
-        same = old is not None and all(old.get(part) == entry.get(part) for part in ("status", "reason"))
-        kept.append(old if same and old is not None else entry)
-    return kept
