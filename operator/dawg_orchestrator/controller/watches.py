@@ -23,7 +23,10 @@ Told = Callable[[dict[str, Any]], None]
 
 
 def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
-    """The handlers: one line each, the object goes to the desk."""
+    """The handlers: one line each, the object goes to the desk.
+
+    All are coroutines: kopf runs plain functions in threads, and the desk is the event loop's alone.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -42,15 +45,15 @@ def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
             desk.see_run(dict(event["object"]))
 
     @kopf.on.event(*_selector(AGENTPOOLS), registry=registry)
-    def pool_changed(*, event: kopf.RawEvent, **_: Any) -> None:
+    async def pool_changed(*, event: kopf.RawEvent, **_: Any) -> None:
         if event["type"] == "DELETED":
             metadata = event["object"]["metadata"]
             desk.drop_pool(metadata["namespace"], metadata["name"])
         else:
             desk.see_pool(dict(event["object"]))
 
-    def told(gone: Told, there: Told) -> Callable[..., None]:
-        def changed(*, event: kopf.RawEvent, **_: Any) -> None:
+    def told(gone: Told, there: Told) -> Callable[..., Awaitable[None]]:
+        async def changed(*, event: kopf.RawEvent, **_: Any) -> None:
             (gone if event["type"] == "DELETED" else there)(dict(event["object"]))
 
         return changed
