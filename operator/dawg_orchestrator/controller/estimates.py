@@ -21,6 +21,12 @@ class _Line:
     at: datetime
     waiting: list[QueuedTask]
     positions: dict[str, int]
+    work_ahead: list[tuple[float, float]]  # seconds (p50, p90) of the tasks before a position
+
+    @property
+    def known(self) -> int:
+        """The last position for which all work ahead is known."""
+        return len(self.work_ahead) - 1
 
 
 class Estimates:
@@ -45,12 +51,10 @@ class Estimates:
         line = self._line(desk, key, pool.spec.aging, now)
         position = line.positions.get(run.uid, len(line.waiting))
         place: dict[str, Any] = {"position": position + 1}
-        ahead = [self._duration(desk, task) for task in line.waiting[:position]] if self._durations else [None]
-        known = [duration for duration in ahead if duration is not None]
         slots = sum(a.slots for a in desk.table.agents.values() if (a.namespace, a.pool) == key and a.connected)
-        if len(known) == len(ahead) and self._durations:
+        if self._durations and position <= line.known:
             running = [self._typical()] * desk.running_in(key)
-            estimate = estimate_wait(known, running, slots)
+            estimate = estimate_wait([line.work_ahead[position]], running, slots)
             if estimate is not None:
                 place["etaSeconds"] = {"p50": estimate[0], "p90": estimate[1]}
         return place
@@ -63,8 +67,18 @@ class Estimates:
             positions: dict[str, int] = {}
             for position, task in enumerate(waiting):
                 positions.setdefault(task.run_uid, position)
-            line = self._lines[key] = _Line(now, waiting, positions)
+            line = self._lines[key] = _Line(now, waiting, positions, self._work_ahead(desk, waiting))
         return line
+
+    def _work_ahead(self, desk: Desk, waiting: list[QueuedTask]) -> list[tuple[float, float]]:
+        """The sum of what is ahead of each position, for as long as every duration on the way there is known."""
+        sums = [(0.0, 0.0)]
+        for task in waiting if self._durations else ():
+            duration = self._duration(desk, task)
+            if duration is None:
+                break
+            sums.append((sums[-1][0] + duration[0], sums[-1][1] + duration[1]))
+        return sums
 
     def _duration(self, desk: Desk, task: QueuedTask) -> tuple[float, float] | None:
         run = desk.runs.get(task.run_uid)
