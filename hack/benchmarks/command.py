@@ -98,7 +98,7 @@ async def _measure(options: argparse.Namespace, image: str) -> dict[str, Any]:
 async def _starts(options: argparse.Namespace, place: Place, pool: str) -> dict[str, Any]:
     with step("how soon a test starts") as current, usage.measured() as used:
         found = await starts.compare(place, pool, options.rounds, options.warm, _note(current))
-    runs = (options.rounds + 1) * options.warm
+    runs = 2 * (options.rounds + 1) * options.warm
     writes = {who: count / runs for who, count in used.writes.items() if "testruns" in who}
     if options.output == "table":
         _print_starts(found)

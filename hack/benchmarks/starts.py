@@ -12,7 +12,8 @@ from benchmarks.logs import api, job_log
 from benchmarks.place import Place, job_body, run_body
 from dawg_orchestrator.cluster.client import JOBS, TESTRUNS
 
-STAMP = {"name": "stamp", "command": ["/usr/local/bin/stamp"]}
+STAMP: dict[str, Any] = {"name": "stamp", "command": ["/usr/local/bin/stamp"]}
+NOTHING: dict[str, Any] = {"name": "nothing", "command": ["/bin/true"]}
 
 
 @dataclass
@@ -61,17 +62,19 @@ class Starts:
 async def compare(place: Place, pool: str, rounds: int, warm_each: int, tell: Callable[[str], None]) -> Starts:
     """Alternate: some warm runs one after the other, then one bare Job. The first round warms up and does not count.
 
-    Stamps are read from the logs when all is over, so that reading disturbs nothing.
+    Starts are those of a test that writes a line, ends those of one that writes nothing. Stamps are read from the logs
+    when all is over, so that reading disturbs nothing.
     """
     warm, bare = Arm(), Arm()
     created: dict[str, float] = {}
     jobs: dict[str, float] = {}
     for number in range(rounds + 1):
         for _ in range(warm_each):
-            name, at, ended = await _warm_run(place, pool)
+            name, at, _ = await _warm_run(place, pool, STAMP)
+            _, begun, ended = await _warm_run(place, pool, NOTHING)
             if number:
                 created[name] = at
-                warm.ends.append(ended - at)
+                warm.ends.append(ended - begun)
         name, at, ended = await _bare_job(place)
         if number:
             jobs[name] = at
@@ -84,9 +87,9 @@ async def compare(place: Place, pool: str, rounds: int, warm_each: int, tell: Ca
     return Starts(warm, bare)
 
 
-async def _warm_run(place: Place, pool: str) -> tuple[str, float, float]:
+async def _warm_run(place: Place, pool: str, task: dict[str, Any]) -> tuple[str, float, float]:
     """Name, when (ms) it was created, when its verdict was seen."""
-    body = run_body(place, pool, STAMP)
+    body = run_body(place, pool, task)
     name = body["metadata"]["name"]
     created = await place.create(TESTRUNS, body)
     (ended,) = await place.runs.until_ended(name)
@@ -97,7 +100,7 @@ async def _warm_run(place: Place, pool: str) -> tuple[str, float, float]:
 
 async def _bare_job(place: Place) -> tuple[str, float, float]:
     """Name, when (ms) it was created, when its Complete was seen."""
-    body = job_body(place, list(STAMP["command"]))
+    body = job_body(place, STAMP["command"])
     name = body["metadata"]["name"]
     created = await place.create(JOBS, body)
     (ended,) = await place.jobs.until_ended(name)

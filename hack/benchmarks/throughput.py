@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.clock import now_ms
 from benchmarks.place import Place, job_body, run_body
+from benchmarks.starts import NOTHING
 from dawg_orchestrator.cluster.client import JOBS, TESTRUNS
 
-NOTHING: dict[str, Any] = {"name": "nothing", "command": ["/bin/true"]}
 _SHARDS = 50
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from dawg_orchestrator.api.serve import _bind
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.resources.names import API_VERSION
 from dawg_orchestrator.store.history import History
@@ -147,3 +148,10 @@ def test_a_port_that_is_taken_ends_the_process_with_its_number(role: Role, tmp_p
 
     assert second.process.returncode == 1
     assert f"port {role.ports['PEOPLE']} cannot be listened on" in output
+
+
+def test_answers_do_not_wait_for_the_askers_acknowledgement() -> None:
+    with _bind(0) as bound, socket.create_connection(("localhost", bound.getsockname()[1])):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
