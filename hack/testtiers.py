@@ -27,9 +27,10 @@ class Tier:
 
     name: str
     needs: str = ""  # '' nothing, 'cluster' Kubernetes alone, 'product' the chart installed
+    options: tuple[str, ...] = ()  # for pytest
 
 
-TIERS = (Tier("unit"), Tier("integration", "cluster"), Tier("e2e", "product"))
+TIERS = (Tier("unit", options=("--numprocesses", "auto")), Tier("integration", "cluster"), Tier("e2e", "product"))
 
 
 def _parse(arguments: Sequence[str]) -> tuple[list[Tier], list[str]]:
@@ -91,5 +92,6 @@ def _bring_up(tier: Tier, environment: dict[str, str]) -> bool:
 def _run(tier: Tier, venv: Path, environment: dict[str, str], pytest_arguments: Sequence[str]) -> bool:
     folder = REPOSITORY / "tests" / tier.name
     print(f"== {tier.name}", flush=True)
-    command = [str(venv / "bin" / "python"), "-m", "pytest", str(folder), "-p", "no:cacheprovider", *pytest_arguments]
+    pytest = [str(venv / "bin" / "python"), "-m", "pytest", str(folder), "-p", "no:cacheprovider"]
+    command = [*pytest, *tier.options, *pytest_arguments]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode == 0

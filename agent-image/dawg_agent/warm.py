@@ -87,10 +87,13 @@ class WarmAttempt:
             return await self._lost(self._slot, str(error))
 
     async def see_log_through(self) -> None:
-        """Let the log and the files come to their end, within bounds."""
-        behind = [task for task in (self._carrying, self._sending) if task is not None]
-        if behind:
-            await asyncio.wait(behind, timeout=SEND_WITHIN)
+        """Let files and log come to their end, within bounds; the slot is free once its files are sent."""
+        if self._sending is not None:
+            await asyncio.wait({self._sending}, timeout=SEND_WITHIN)
+        if self._slot is not None:
+            self._slot.release()
+        if self._carrying is not None:
+            await asyncio.wait({self._carrying}, timeout=SEND_WITHIN)
 
     def let_go(self) -> None:
         """Give the slot back."""

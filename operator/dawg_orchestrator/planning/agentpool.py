@@ -65,6 +65,11 @@ class AgentFact:
         """Whether tasks can be given to it."""
         return self.session is not None and self.session.connected and not self.session.draining and not self.failed
 
+    @property
+    def slots(self) -> int:
+        """How many of its slots work; those of a warm agent may all be broken."""
+        return self.session.slots if self.serving and self.session is not None else 0
+
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
@@ -150,7 +155,10 @@ def waiting_reason(spec: AgentPoolSpec, agents: Sequence[AgentFact], running: in
     if not serving:
         starting = sum(not agent.failed for agent in agents)
         return Reason.NO_AGENT_READY, f"no agent is connected yet, {starting} are starting"
-    slots = len(serving) * spec.slots
+    slots = sum(agent.slots for agent in serving)
+    if not slots:
+        told = f"{len(serving)} agents are connected, but none of their slots works"
+        return Reason.NO_AGENT_READY, f"{told}; see the runner containers of their pods"
     if running < slots:
         return Reason.STARTING, f"{slots - running} of {slots} slots are free; the task starts in a moment"
     busy = f"{running} of {slots} slots of {len(serving)} agents are taken and {queued} tasks wait"
@@ -274,8 +282,8 @@ def _next_window(spec: AgentPoolSpec, now: datetime) -> datetime | None:
 
 def _status(facts: PoolFacts, desired: int, scaled: bool, now: datetime) -> dict[str, Any]:
     alive = [agent for agent in facts.agents if not agent.failed]
-    serving = [agent for agent in alive if agent.serving]
-    slots = len(serving) * facts.spec.slots
+    serving = [agent for agent in alive if agent.slots]
+    slots = sum(agent.slots for agent in serving)
     status: dict[str, Any] = {
         "term": facts.term,
         "observedGeneration": facts.generation,

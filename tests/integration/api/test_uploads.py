@@ -23,7 +23,8 @@ REPORT = {"files": ["junit.xml"], "cases": [{"name": "a", "outcome": "passed"}]}
     ("method", "path"),
     [
         ("PUT", f"{MINE}/report"), ("PUT", f"{MINE}/files/artifact/a"), ("GET", "/v1/uploads/run-uid/0/handed/dist"),
-        ("GET", f"{MINE}/log?namespace=team&job=run-0-1"), ("POST", f"{MINE}/log?offset=0&namespace=team&job=run-0-1"),
+        ("GET", f"{MINE}/log?namespace=team&run=run&job=run-0-1"),
+        ("POST", f"{MINE}/log?offset=0&namespace=team&run=run&job=run-0-1"),
         ("POST", "/v1/recorded"), ("GET", "/v1/learned"),
     ],
 )  # fmt: skip

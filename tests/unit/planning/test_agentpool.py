@@ -301,6 +301,19 @@ def test_a_task_waits_for_a_reason_that_says_what_would_change_it(
     assert waiting_reason(a_pool(**(FIVE | spec)), agents, 8, 2)[0] is expected
 
 
+def test_agents_none_of_whose_slots_works_are_not_ready_and_say_where_to_look() -> None:
+    broken = an_agent("a")
+    assert broken.session is not None
+    broken.session.slots = 0
+
+    reason, message = waiting_reason(a_pool(**FIVE), [broken], 0, 1)
+    status = plan_pool(facts(broken, queued=1), NOON).status
+
+    assert reason is Reason.NO_AGENT_READY
+    assert "runner containers" in message
+    assert (status["agents"], status["readyAgents"], status["utilization"]) == (1, 0, 0)
+
+
 def test_the_status_says_when_the_maximum_limits_the_pool() -> None:
     status = plan_pool(facts(*[an_agent(name, busy=4) for name in "abcde"], running=20, queued=1), NOON).status
 
