@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "networkPolicy": {"metricsNamespaceLabels": {"name": "monitoring"}},
     },
     "own certificate": {"tls": OWN_CERTIFICATE},
+    "beside another release": {"crds": {"install": False}},
     "nothing optional": {
         "defaultPool": {"enabled": False}, "warmPool": {"enabled": False}, "networkPolicy": {"enabled": False},
         "rbac": {"aggregateToDefaultRoles": False},
