@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,13 +66,23 @@ class Playground:
         environment = {"DAWG_NAMESPACE": self.namespace, "TERM": "dumb", "COLUMNS": "300"}
         return CliRunner().invoke(app, ["-n", self.namespace, *arguments], input=stdin, env=environment)
 
-    def start_dawg(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """The command in a process of its own."""
+    @contextmanager
+    def started_dawg(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command in a process of its own, which hears Ctrl-C even where the tests run in the background."""
         paths = {"PYTHONPATH": str(ROOT / "operator"), "DAWG_NAMESPACE": self.namespace, "TERM": "dumb"}
-        return subprocess.Popen(
-            [sys.executable, "-m", "dawg_orchestrator.client.cli", "-n", self.namespace, *arguments],
-            env=os.environ | paths | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "dawg_orchestrator.client.cli", "-n", self.namespace, *arguments]
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process inherits SIG_IGN, but no handler
+        try:
+            process = subprocess.Popen(
+                command, env=os.environ | paths, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -128,12 +128,12 @@ def test_a_run_nobody_takes_brings_a_hint(playground: Playground, monkeypatch: p
 
 def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(playground: Playground) -> None:
     run = playground.create_run()
-    process = playground.start_dawg("wait", run.name)
-    assert process.stdout is not None
-    assert run.name in process.stdout.readline()
+    with playground.started_dawg("wait", run.name) as process:
+        assert process.stdout is not None
+        assert run.name in process.stdout.readline()
 
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
 
     assert process.returncode == 130
     assert "dawg cancel" in errors
@@ -199,19 +199,19 @@ def test_wait_outlives_dropped_watches_and_a_restarted_apiserver(
 ) -> None:
     relay, kubeconfig = relayed
     run = playground.create_run()
-    process = playground.start_dawg("wait", run.name, "--timeout", "60s", "--kubeconfig", kubeconfig)
-    assert process.stdout is not None
-    assert run.name in process.stdout.readline()
+    with playground.started_dawg("wait", run.name, "--timeout", "60s", "--kubeconfig", kubeconfig) as process:
+        assert process.stdout is not None
+        assert run.name in process.stdout.readline()
 
-    relay.cut()
-    playground.write_status(run.name, phase="Running", queue={"reason": "WaitingForAgent", "message": "first cut"})
-    assert "Running" in process.stdout.readline()
-    relay.down()
-    playground.write_status(run.name, verdict="Passed")
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
-    relay.up()
-    output, errors = process.communicate(timeout=20)
+        relay.cut()
+        playground.write_status(run.name, phase="Running", queue={"reason": "WaitingForAgent", "message": "first cut"})
+        assert "Running" in process.stdout.readline()
+        relay.down()
+        playground.write_status(run.name, verdict="Passed")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        relay.up()
+        output, errors = process.communicate(timeout=20)
 
     assert process.returncode == 0, errors
     assert f"{run.name} Passed" in output
