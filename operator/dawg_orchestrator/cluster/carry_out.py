@@ -44,17 +44,30 @@ class Refused(ClusterError):
 
 
 async def create_job(cluster: Cluster, request: AttemptRequest, around: Surroundings) -> JsonObject:
-    """The Job of an attempt, created or found; Refused when it can never be."""
+    """The Job of an attempt, created or found; Refused when it can never be, Forbidden while we may not create any."""
     await check_secrets(cluster, request)
     body = job_manifest(request, around)
     try:
         return await cluster.create(JOBS, request.namespace, body)
     except Conflict:
         return await _own_job(cluster, request, body)
-    except (Invalid, Forbidden) as error:
+    except Forbidden as error:
+        if _lacks_right(error):
+            raise  # says nothing about this Job
+        raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
+    except Invalid as error:
         raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
     except NotFound as error:  # the namespace is going away
         raise Refused(Reason.JOB_REFUSED, str(error)) from error
+
+
+def _lacks_right(error: Forbidden) -> bool:
+    """Whether we may not create Jobs at all; the alternative is that a quota or a policy refuses this one.
+
+    An apiserver that has just started denies everything until it has read the roles. Nothing but the authorizer's
+    wording tells the two apart: its answer has the same code and reason as that of an admission plugin.
+    """
+    return error.status == 401 or 'cannot create resource "jobs"' in str(error)
 
 
 async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | None) -> None:

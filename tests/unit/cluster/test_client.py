@@ -218,6 +218,19 @@ async def test_a_job_that_the_cluster_will_never_take_is_refused(
     assert caught.value.reason in (Reason.JOB_REFUSED, Reason.QUOTA_EXCEEDED)
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(403, 'jobs.batch is forbidden: User "u" cannot create resource "jobs" in API group "batch"'), (401, "expired")],
+)
+async def test_an_apiserver_that_has_not_read_the_roles_yet_does_not_fail_the_task(
+    cluster: Cluster, apiserver: Apiserver, status: int, message: str
+) -> None:
+    apiserver.lay_out("POST", JOBS_PATH, status, {"message": message})
+
+    with pytest.raises(Forbidden):
+        await carry_out.create_job(cluster, a_request(), AROUND)
+
+
 async def test_a_job_is_deleted_only_if_it_is_that_one_and_stands_until_its_pod_is_gone(
     cluster: Cluster, apiserver: Apiserver
 ) -> None:
