@@ -133,3 +133,13 @@ class Story:
 def task(name: str = "unit", run: str = "true", **fields: Any) -> JsonObject:
     """A task that passes unless said otherwise."""
     return {"name": name, "run": run, **fields}
+
+
+def build_and_use() -> list[JsonObject]:
+    """Two tasks of a run: the second passes if the value and the files of the first have reached it."""
+    return [
+        task("build", "mkdir dist && echo wheel > dist/shop && echo 1.2.3 > $DAWG_OUTPUTS/version",
+             outputs=["version"]),
+        task("use", 'test "$DAWG_OUTPUT_BUILD_VERSION" = 1.2.3 && test "$(cat dist/shop)" = wheel', needs=["build"],
+             inputs=[{"from": "build", "path": "dist"}]),
+    ]  # fmt: skip

@@ -25,8 +25,7 @@ class PodsSeen:
 
     def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
-        self._uids: dict[tuple[str, str, str], set[str]] = {}
-        self._jobs: dict[tuple[str, str, str], set[str]] = {}
+        self._pods: dict[tuple[str, str, str], dict[str, str]] = {}  # by attempt: each pod's uid, and its Job's
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -40,25 +39,24 @@ class PodsSeen:
 
     def started_twice(self) -> list[tuple[str, str, str]]:
         """Attempts for which there was more than one pod."""
-        return [attempt for attempt, uids in self._uids.items() if len(uids) > 1]
+        return [attempt for attempt, pods in self._pods.items() if len(pods) > 1]
 
     def jobs_twice(self) -> list[tuple[str, str, str]]:
         """Attempts for which there was more than one Job."""
-        return [attempt for attempt, uids in self._jobs.items() if len(uids) > 1]
+        return [attempt for attempt, pods in self._pods.items() if len(set(pods.values())) > 1]
 
     def attempts(self, *runs: str) -> Counter[tuple[str, str]]:
         """How many attempts each task of these runs had, by (run uid, index)."""
         found = {run["metadata"]["name"]: run["metadata"]["uid"] for run in self._kubectl.items("testruns.dawg.dev")}
         uids = {found[name] for name in runs}
-        return Counter((run, index) for run, index, _ in self._uids if run in uids)
+        return Counter((run, index) for run, index, _ in self._pods if run in uids)
 
     def _watch(self) -> None:
         while not self._over.is_set():  # the apiserver may end any watch; the next one lists what there is first
             for line in self._lines():
                 uid, job, run, index, attempt = [*line.split(), *[""] * 5][:5]
                 if attempt:
-                    self._uids.setdefault((run, index, attempt), set()).add(uid)
-                    self._jobs.setdefault((run, index, attempt), set()).add(job)
+                    self._pods.setdefault((run, index, attempt), {})[uid] = job
 
     def _lines(self) -> Iterator[str]:
         columns = "UID:.metadata.uid,JOB:.metadata.ownerReferences[0].uid," + ",".join(

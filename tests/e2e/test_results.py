@@ -10,7 +10,7 @@ import pytest
 from cluster_at_hand import JsonObject, Kubectl, eventually
 from command_line import dawg
 from doors import API_PODS, CONTROLLER_PODS, Api, ready_pod
-from stories import Story, task
+from stories import Story, build_and_use, task
 
 JUNIT = {"junit": ["junit*.xml"]}
 STATUS_BUDGET = 256 * 1024
@@ -149,11 +149,7 @@ def test_a_retry_that_passes_is_flaky_never_passed(story: Story, run: str) -> No
 # What tasks hand to others
 
 
-@pytest.mark.applied(
-    task("build", "mkdir dist && echo wheel > dist/shop && echo 1.2.3 > $DAWG_OUTPUTS/version", outputs=["version"]),
-    task("use", 'test "$DAWG_OUTPUT_BUILD_VERSION" = 1.2.3 && test "$(cat dist/shop)" = wheel', needs=["build"],
-         inputs=[{"from": "build", "path": "dist"}]),
-)  # fmt: skip
+@pytest.mark.applied(*build_and_use())
 def test_values_and_files_reach_the_tasks_that_need_them(story: Story, run: str) -> None:
     assert story.then_finishes(run)["taskVerdicts"] == "PP"
 

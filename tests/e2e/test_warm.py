@@ -6,7 +6,7 @@ import pytest
 
 from cluster_at_hand import AGENT_PODS, JsonObject, Kubectl, eventually
 from doors import Api
-from stories import Story, task
+from stories import Story, build_and_use, task
 
 JUNIT = {"junit": ["junit*.xml"]}
 REPORT = '<testsuite><testcase name="good"/><testcase name="bad"><failure message="1 != 2"/></testcase></testsuite>'
@@ -39,11 +39,7 @@ def entry(story: Story, run: str) -> JsonObject:
 # The same as in a Job
 
 
-@pytest.mark.applied(
-    task("build", "mkdir dist && echo wheel > dist/shop && echo 1.2.3 > $DAWG_OUTPUTS/version", outputs=["version"]),
-    task("use", 'test "$DAWG_OUTPUT_BUILD_VERSION" = 1.2.3 && test "$(cat dist/shop)" = wheel', needs=["build"],
-         inputs=[{"from": "build", "path": "dist"}]),
-)  # fmt: skip
+@pytest.mark.applied(*build_and_use())
 def test_values_and_files_reach_the_tasks_that_need_them(story: Story, run: str) -> None:
     assert story.then_finishes(run)["taskVerdicts"] == "PP"
 

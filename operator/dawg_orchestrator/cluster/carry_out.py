@@ -51,23 +51,22 @@ async def create_job(cluster: Cluster, request: AttemptRequest, around: Surround
         return await cluster.create(JOBS, request.namespace, body)
     except Conflict:
         return await _own_job(cluster, request, body)
-    except Forbidden as error:
+    except (Invalid, Forbidden) as error:
         if _lacks_right(error):
             raise  # says nothing about this Job
-        raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
-    except Invalid as error:
         raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
     except NotFound as error:  # the namespace is going away
         raise Refused(Reason.JOB_REFUSED, str(error)) from error
 
 
-def _lacks_right(error: Forbidden) -> bool:
+def _lacks_right(error: ClusterError) -> bool:
     """Whether we may not create Jobs at all; the alternative is that a quota or a policy refuses this one.
 
     An apiserver that has just started denies everything until it has read the roles. Nothing but the authorizer's
     wording tells the two apart: its answer has the same code and reason as that of an admission plugin.
     """
-    return error.status == 401 or 'cannot create resource "jobs"' in str(error)
+    denied = error.status == 401 or 'cannot create resource "jobs"' in str(error)
+    return denied and isinstance(error, Forbidden)
 
 
 async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | None) -> None:
