@@ -17,7 +17,8 @@ examples:
   hack/test unit                  no cluster needed, seconds
   hack/test e2e -- -k scaling     arguments after -- go to pytest
 
-tiers: unit (pure), integration (real apiserver, database, git), e2e (the installed product on the local cluster)
+tiers: unit (pure), simulation (the core under seeded faults, in its own time), integration (real apiserver, database,
+git), e2e (the installed product on the local cluster)
 """
 
 
@@ -30,7 +31,10 @@ class Tier:
     options: tuple[str, ...] = ()  # for pytest
 
 
-TIERS = (Tier("unit", options=("--numprocesses", "auto")), Tier("integration", "cluster"), Tier("e2e", "product"))
+TIERS = (
+    Tier("unit", options=("--numprocesses", "auto")), Tier("simulation"), Tier("integration", "cluster"),
+    Tier("e2e", "product"),
+)  # fmt: skip
 
 
 def _parse(arguments: Sequence[str]) -> tuple[list[Tier], list[str]]:

@@ -108,8 +108,8 @@ class Session:
         return True
 
     async def say_alive(self) -> None:
-        """Say that we are here, and how many slots work."""
-        await self.send(Alive(slots=self._desk.slots))
+        """Say that we are here, how many slots work, and under which leases."""
+        await self.send(Alive(slots=self._desk.slots, holding=list(self._desk.holding)))
 
     async def dial_again(self) -> None:
         """Close the session so that a new Hello tells what has changed (draining)."""

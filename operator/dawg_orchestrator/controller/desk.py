@@ -105,12 +105,15 @@ class Desk:
         if run is None:
             run = self._take_in(obj)
         elif version_of(obj) > run.version:
+            before = run.status
             refresh_run(run, obj)
+            if (run.status.get("term") or 0) < self.term and run.status != before:
+                self._heed_former_leader(run, before)
         self.wake_run(run)
 
     def _take_in(self, obj: JsonObject) -> Run:
         uid = obj["metadata"]["uid"]
-        run = parse_run(obj, *self.jobs.of_run(uid))
+        run = parse_run(obj, *self.jobs.of_run(uid), self.serving_since)
         self.runs[uid] = run
         self._uid_by_name[run.namespace, run.name] = uid
         if run.group is not None:
@@ -120,6 +123,13 @@ class Desk:
             if state.running and state.agent:
                 self._claimed[run.namespace, state.agent].add(uid)
         return run
+
+    def _heed_former_leader(self, run: Run, before: JsonObject) -> None:
+        for index in records.heed_former_leader(run, before, self.serving_since):
+            lease, state = self.table.holder((run.uid, index)), run.states[index]
+            agent = self.table.agents.get(lease.agent) if lease is not None else None
+            if agent is not None and not (state.running and state.agent == agent.pod):
+                self.table.end((run.uid, index))
 
     def drop_run(self, uid: str) -> None:
         """The run has its verdict on status, or is gone from the cluster; its leases end, it never comes back."""

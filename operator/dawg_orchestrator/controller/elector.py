@@ -7,7 +7,6 @@ stands in every status, so that the CRD can refuse a former leader's word.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,6 +24,11 @@ _RENEW_SECONDS = 1.5
 _CALL_SECONDS = 1.0
 _GIVE_UP_SECONDS = 4.0  # shorter than DURATION: the old leader is silent before a new one can speak
 _POLL_SECONDS = 0.5
+
+
+def _monotonic() -> float:
+    """Seconds by the event loop's clock, which is the monotonic one."""
+    return asyncio.get_running_loop().time()
 
 
 class LeadershipLost(Exception):
@@ -66,13 +70,13 @@ class Elector:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             while not await self._try_renew():
-                if time.monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
+                if _monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
                     raise LeadershipLost("the Lease could not be renewed in time")
                 await asyncio.sleep(0.2)
 
     def check(self) -> None:
         """Raises LeadershipLost when the Lease may have passed to another, however late this process was woken."""
-        if time.monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
+        if _monotonic() - self._renewed_at > _GIVE_UP_SECONDS:
             raise LeadershipLost("the Lease was not renewed in time")
 
     async def catch_up(self, term: int) -> None:
@@ -101,8 +105,8 @@ class Elector:
         spec = lease.get("spec") or {}
         record = (spec.get("holderIdentity"), spec.get("renewTime"), spec.get("leaseTransitions"))
         if self._observed is None or self._observed.record != record:
-            self._observed = _Observed(record, time.monotonic())
-        expired = time.monotonic() - self._observed.at > DURATION_SECONDS
+            self._observed = _Observed(record, _monotonic())
+        expired = _monotonic() - self._observed.at > DURATION_SECONDS
         if spec.get("holderIdentity") in ("", None, self._identity) or expired:
             return await self._write(lease, int(spec.get("leaseTransitions") or 0) + 1)
         return None
@@ -113,7 +117,7 @@ class Elector:
             "holderIdentity": self._identity, "leaseDurationSeconds": DURATION_SECONDS,
             "acquireTime": stamp, "renewTime": stamp, "leaseTransitions": term,
         }  # fmt: skip
-        started = time.monotonic()
+        started = _monotonic()
         try:
             if lease is None:
                 metadata = {"name": names.LEADER_LEASE, "namespace": self._namespace}
@@ -129,7 +133,7 @@ class Elector:
         return term
 
     async def _try_renew(self) -> bool:
-        started = time.monotonic()
+        started = _monotonic()
         spec = {**self._lease["spec"], "renewTime": format_micro_time(datetime.now(UTC))}
         try:
             async with asyncio.timeout(_CALL_SECONDS):

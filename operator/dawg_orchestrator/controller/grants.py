@@ -74,9 +74,15 @@ class Granting:
                 log.warning("an attempt could not be started now", task=request.name, error=str(error))
                 self._give_up(assignment, lease)
                 return
+            except Exception:  # a fault of ours must not keep the task and the slot for ever
+                self._give_up(assignment, lease)
+                raise
         if not assignment.task.adopt:
             waited = (self._clock() - run.created).total_seconds()
             metrics.QUEUE_SECONDS.labels(run.namespace, assignment.task.pool).observe(waited)
+        if self._desk.table.holder(lease.task) is not lease:
+            return  # it ended while we waited; what becomes of the attempt is decided already
+        lease.told = True
         if not await self._sessions.send(lease.agent, grant) and grant.process is not None:
             self._give_up(assignment, lease)  # no Job says that it has begun, so it has not
 

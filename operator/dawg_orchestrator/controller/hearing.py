@@ -26,6 +26,7 @@ from dawg_orchestrator.resources.protocol import (
     Report,
     Welcome,
 )
+from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def hear_hello(desk: Desk, peer: Peer, hello: Hello, now: datetime) -> list[From
         answers += _hear_end(desk, agent, finished, now)
     said = {(held.attempt.run_uid, held.attempt.index) for held in hello.holding}
     for lease in table.of_agent(peer.uid):
-        if lease.task not in said:  # granted, but never arrived: free it for somebody else
+        if lease.task not in said and lease.told:  # granted, but never arrived: free it for somebody else
             table.end(lease.task)
             desk.wake_task(lease)
+        if lease.task not in said:
             continue
         stopping = desk.runs[lease.attempt.run_uid].states[lease.attempt.index].stopping
         if stopping is not None:  # said while the agent could not hear it
@@ -62,9 +64,8 @@ def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromCo
     if agent is None:
         return []
     agent.heard_at = now
-    if isinstance(message, Alive) and message.slots is not None and message.slots != agent.slots:
-        agent.slots = message.slots
-        desk.wake_pool((agent.namespace, agent.pool))
+    if isinstance(message, Alive):
+        return _hear_alive(desk, agent, message)
     if isinstance(message, Report):
         finished = Finished(lease=message.lease, attempt=message.attempt, result=message.result)
         return _hear_end(desk, agent, finished, now)
@@ -74,6 +75,16 @@ def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromCo
         agent.drained = agent.draining
         desk.wake_pool((agent.namespace, agent.pool))
     return []
+
+
+def _hear_alive(desk: Desk, agent: Agent, message: Alive) -> list[FromController]:
+    """Take note of its slots; revoke what it works on under a lease that has ended."""
+    if message.slots is not None and message.slots != agent.slots:
+        agent.slots = message.slots
+        desk.wake_pool((agent.namespace, agent.pool))
+    held = {lease.id for lease in desk.table.of_agent(agent.uid)}
+    ended = [lease for lease in message.holding or () if lease not in held]
+    return [Cancel(lease=lease, reason=Reason.CANCELLED, revoked=True) for lease in ended]
 
 
 def _hear_end(desk: Desk, agent: Agent, finished: Finished, now: datetime) -> list[FromController]:

@@ -34,6 +34,7 @@ _TASK_PACE = timedelta(microseconds=50)
 _POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
 _POOL_STATUS_EVERY = timedelta(seconds=1)
 _ASK_OWNERS_EVERY = timedelta(seconds=10)
+_RECORD_TRIES = 5
 _FIRST_BACKOFF = 0.5
 _LAST_BACKOFF = 30.0
 
@@ -101,18 +102,29 @@ class Reconciler:
         if run.looked_at is not None and now < run.looked_at + _TASK_PACE * len(run.states):
             self._desk.wake_run(run, run.looked_at + _TASK_PACE * len(run.states))
             return
-        run.looked_at = now
-        plan = self._desk.plan_run(run, now)
-        await self._carry_out(run, plan)
-        again = await self._reporter.report(run, plan)
-        if again is None:
-            # Only now: a Job is the proof of its attempt until status has it.
-            await self._clear_away(run, plan)
+        await self._advance(run)
+
+    async def _advance(self, run: Run, *, at_once: bool = False) -> bool:
+        """Plan, carry out, report; returns whether status says now what was planned.
+
+        One at a time for a run: the status of an older plan must not be written after that of a newer one.
+        """
+        async with run.advancing:
+            if self._desk.runs.get(run.uid) is not run:
+                return False
+            run.looked_at = self._clock()
+            plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
+            await self._carry_out(run, plan)
+            again = await self._reporter.report(run, plan, contained, at_once=at_once)
+            if again is None:
+                # Only now: a Job is the proof of its attempt until status has it.
+                await self._clear_away(run, plan)
         looks = [at for at in (again, plan.check_again_at) if at is not None]
         if looks and not plan.finished:
             self._desk.wake_run(run, min(looks))
         elif again is not None:
             self._desk.wake_run(run, again)
+        return again is None
 
     async def _carry_out(self, run: Run, plan: RunPlan) -> None:
         for action in plan.actions:
@@ -139,8 +151,11 @@ class Reconciler:
             await self._cluster.delete(JOBS, run.namespace, job.name, uid=job.uid, propagation="Foreground")
 
     async def _record_start(self, run: Run) -> None:
-        plan = self._desk.plan_run(run, self._clock())
-        await self._reporter.report(run, plan, at_once=True)
+        """Return once status says what has been started; Conflict when others write it, or the run is gone."""
+        for _ in range(_RECORD_TRIES):
+            if await self._advance(run, at_once=True) and self._desk.runs.get(run.uid) is run:
+                return
+        raise Conflict(f"what starts in {run.namespace}/{run.name} could not be recorded", 409)
 
     async def forget_run(self, uid: str) -> None:
         """The run was deleted: its agents stop, its Jobs go by ownership."""

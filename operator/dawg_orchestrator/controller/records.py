@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Run:
     keep: bool = False
     ready: tuple[QueuedTask, ...] = ()
     awaiting: list[tuple[str, LeaseId]] = field(default_factory=list)  # reports to accept once status has them
+    advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
     seen_at: datetime | None = None  # when this leader first looked at it
     looked_at: datetime | None = None
     written_at: datetime | None = None
@@ -92,7 +94,7 @@ def version_of(obj: Mapping[str, Any]) -> int:
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
-def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, JobFact]) -> Run:
+def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, JobFact], now: datetime) -> Run:
     """A run from the API's object, its states restored from status and Jobs; a bad spec is kept with its reason."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     graph: Graph | None = None
@@ -122,7 +124,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
     )
-    _restore(run)
+    _restore(run, now)
     return run
 
 
@@ -181,18 +183,53 @@ def parse_job(obj: JsonObject) -> tuple[str, JobFact] | None:
     return run_uid, JobFact(metadata["name"], metadata["uid"], index, attempt, "deletionTimestamp" in metadata)
 
 
-def _restore(run: Run) -> None:
+def heed_former_leader(run: Run, before: JsonObject, now: datetime) -> tuple[int, ...]:
+    """Take over what a former leader has written since we read the run, ``before`` being the status as it was then.
+
+    Its last write may reach the API late. What it recorded is so: its agents have been told. Returns the indexes of the
+    tasks that are now as it said.
+    """
+    if run.graph is None:
+        return ()
+    jobs = {index: (job.attempt, job.name) for index, job in run.jobs.items()}
+    former, restored = (restore(run.graph, status, jobs, now) for status in (before, run.status))
+    news = tuple(
+        index
+        for index, (was, said, ours) in enumerate(zip(former.states, restored.states, run.states, strict=True))
+        if said != was and _outdoes(said, ours)
+    )
+    if news:
+        run.states = tuple(restored.states[n] if n in news else state for n, state in enumerate(run.states))
+        run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
+        run.outputs |= restored.outputs
+        run.started_at = run.started_at or _started_at(run, now)
+    return news
+
+
+def _outdoes(said: TaskState, ours: TaskState) -> bool:
+    """Whether what a status says of a task has gone further than what we know of it, or another way."""
+    if ours.done:
+        return False
+    elsewhere = said.running and ours.running and said.agent != ours.agent
+    return said.done or said.attempt > ours.attempt or (said.attempt == ours.attempt and elsewhere)
+
+
+def _restore(run: Run, now: datetime) -> None:
     if run.graph is None:
         return
-    restored = restore(run.graph, run.status, {i: (job.attempt, job.name) for i, job in run.jobs.items()})
+    restored = restore(run.graph, run.status, {i: (job.attempt, job.name) for i, job in run.jobs.items()}, now)
     run.states = restored.states
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
     run.commit = (run.status.get("source") or {}).get("commit") or _declared_commit(run.spec)
+    run.started_at = _started_at(run, now)
+
+
+def _started_at(run: Run, now: datetime) -> datetime | None:
     if run.status.get("startTime"):
-        run.started_at = parse_time(run.status["startTime"])
-    elif run.jobs:
-        run.started_at = run.created  # a Job shows that the run was admitted before the last leader could write it
+        return min(parse_time(run.status["startTime"]), now)
+    # A Job shows that the run was admitted before the last leader could write it.
+    return run.created if run.jobs else None
 
 
 def _declared_commit(spec: TestRunSpec) -> str | None:

@@ -34,6 +34,7 @@ _FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first writ
 _TRIES = 5
 _ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
 
+Contained = tuple[tuple[str, LeaseId], ...]  # reports, each by its agent (pod uid) and lease
 FinishedRun = Callable[[Run, datetime], None]
 
 
@@ -52,36 +53,39 @@ class Reporter:
         self._cluster, self._desk, self._sessions = cluster, desk, sessions
         self._estimates, self._clock, self._finished = estimates, clock, finished
 
-    async def report(self, run: Run, plan: RunPlan, *, at_once: bool = False) -> datetime | None:
-        """Write what has changed; a time when it was too early to. Accepts the reports that are now on status."""
+    async def report(self, run: Run, plan: RunPlan, contained: Contained, *, at_once: bool = False) -> datetime | None:
+        """Write what has changed, then accept the reports that are on status now: those the plan has taken in.
+
+        Returns None, or when to plan and report again: it was too early to write, or somebody else wrote meanwhile.
+        """
         status = self._with_queue(run, plan.status)
         patch = merge_patch(run.status, status)
         if not patch:
-            await self._accept(run, list(run.awaiting))
+            await self._accept(run, contained)
             return None
         now = self._clock()
         due = (run.written_at + EVERY) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
         if not plan.finished and not at_once and now < due:
             return due
         before = run.status
-        if await self._write(run, status, list(run.awaiting)):
+        try:
+            written = await self._write(run, status, contained)
+        except Conflict:
+            return self._clock() if await self._reread(run) else None
+        if written:
             await self._announce(run, before)
             if plan.finished:
                 self._close(run, plan)
         return None
 
-    async def _write(self, run: Run, status: JsonObject, contained: list[tuple[str, LeaseId]]) -> bool:
-        """Patch until it holds; False when the run is gone or has another writer's verdict."""
+    async def _write(self, run: Run, status: JsonObject, contained: Contained) -> bool:
+        """Patch until it is small enough; False when the run is gone, Conflict when somebody wrote meanwhile."""
         for _ in range(_TRIES):
             patch = merge_patch(run.status, status)
             try:
                 written = await carry_out.write_run_status(
                     self._cluster, run.namespace, run.name, run.version, patch
                 ) if patch else None  # fmt: skip
-            except Conflict:
-                if not await self._reread(run):
-                    return False
-                continue
             except NotFound:
                 self._desk.drop_run(run.uid)
                 await self._refuse(run, contained, "the run is gone")
@@ -97,7 +101,7 @@ class Reporter:
             run.written_at = self._clock()
             await self._accept(run, contained)
             return True
-        raise Conflict(f"the status of {run.namespace}/{run.name} could not be written; others write it too", 409)
+        raise Invalid(f"the status of {run.namespace}/{run.name} is refused even without its tasks", 422)
 
     async def _reread(self, run: Run) -> bool:
         """Somebody wrote: take their version. False when the run is not ours to write any more."""
@@ -112,9 +116,7 @@ class Reporter:
         self._desk.see_run(found)
         return self._desk.runs.get(run.uid) is run
 
-    async def _smaller(
-        self, run: Run, status: JsonObject, contained: list[tuple[str, LeaseId]], error: Invalid
-    ) -> JsonObject:
+    async def _smaller(self, run: Run, status: JsonObject, contained: Contained, error: Invalid) -> JsonObject:
         """The API refuses the status for good: leave out all that is not the verdict, so that the run can end."""
         log.error("a status was refused", namespace=run.namespace, run=run.name, error=str(error)[:500])
         if "tasks" not in status:
@@ -122,13 +124,13 @@ class Reporter:
             raise error
         return {key: value for key, value in status.items() if key not in ("tasks", "topFailures", "outputs")}
 
-    async def _accept(self, run: Run, contained: list[tuple[str, LeaseId]]) -> None:
+    async def _accept(self, run: Run, contained: Contained) -> None:
         for uid, lease in contained:
             if (uid, lease) in run.awaiting:
                 run.awaiting.remove((uid, lease))
             await self._sessions.send(uid, Acceptance(lease=lease, outcome="accepted"))
 
-    async def _refuse(self, run: Run, contained: list[tuple[str, LeaseId]], reason: str) -> None:
+    async def _refuse(self, run: Run, contained: Contained, reason: str) -> None:
         for uid, lease in contained:
             if (uid, lease) in run.awaiting:
                 run.awaiting.remove((uid, lease))

@@ -26,6 +26,7 @@ class Lease:
     attempt: AttemptRef
     agent: str  # pod uid
     exclusive: bool = False  # does not end by silence
+    told: bool = False  # its agent has been told of it, or has told us
 
     @property
     def task(self) -> TaskId:
@@ -101,7 +102,7 @@ class LeaseTable:
             return holder.id == lease_id and holder.agent == agent_uid
         if lease_id.term >= self.term:
             return False  # ended in this term, by silence or revocation
-        self._insert(Lease(lease_id, attempt, agent_uid, exclusive))
+        self._insert(Lease(lease_id, attempt, agent_uid, exclusive, told=True))
         return True
 
     def end(self, task: TaskId) -> Lease | None:

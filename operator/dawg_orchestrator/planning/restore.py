@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from dawg_orchestrator.planning.graph import Graph
@@ -24,10 +25,13 @@ class Restored:
     outputs: dict[int, dict[str, str]]
 
 
-def restore(graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, tuple[int, str]]) -> Restored:
+def restore(
+    graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, tuple[int, str]], now: datetime
+) -> Restored:
     """States from status entries, else from the letters; a Job that is newer than its entry means a later attempt.
 
-    ``job_attempts`` maps an index to (attempt, Job's name) of its newest Job.
+    ``job_attempts`` maps an index to (attempt, Job's name) of its newest Job. Times that are later than ``now`` are of
+    a leader whose clock was ahead of ours: they count as now, or time-outs and backoffs would wait for them.
     """
     parsed = TestRunStatus.model_validate(dict(status))
     entries = {entry.index: entry for entry in parsed.tasks}
@@ -37,7 +41,7 @@ def restore(graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, 
         entry = entries.get(cell.index)
         verdict = BY_LETTER.get(letters[cell.index])
         if entry is not None:
-            state = _from_entry(entry, verdict)
+            state = _from_entry(entry, verdict, now)
         else:
             left_out = letters[cell.index] == LEFT_OUT_LETTER
             state = TaskState(verdict=verdict, reason=Reason.CONDITION_FALSE if left_out else None)
@@ -48,7 +52,7 @@ def restore(graph: Graph, status: Mapping[str, Any], job_attempts: Mapping[int, 
     )
 
 
-def _from_entry(entry: TaskStatus, verdict: Verdict | None) -> TaskState:
+def _from_entry(entry: TaskStatus, verdict: Verdict | None, now: datetime) -> TaskState:
     ended = entry.completion_time is not None
     reason = Reason.of(entry.reason)
     return TaskState(
@@ -62,8 +66,8 @@ def _from_entry(entry: TaskStatus, verdict: Verdict | None) -> TaskState:
         failed_tests=entry.tests.failed if entry.tests and verdict is None else 0,
         agent=entry.agent,
         job=entry.job,
-        started_at=entry.start_time,
-        ended_at=entry.completion_time,
+        started_at=min(entry.start_time, now) if entry.start_time else None,
+        ended_at=min(entry.completion_time, now) if entry.completion_time else None,
         exit_code=entry.exit_code,
         counts=entry.tests if verdict is not None else None,
         log_stored=verdict is not None,

@@ -149,10 +149,14 @@ class Report(Model):
 
 
 class Alive(Model):
-    """Still here, with so many slots that work (None: as said before)."""
+    """Still here, with so many slots that work (None: as said before), and working under these leases (None: not said).
+
+    What the controller does not know of is revoked: a cancellation may have been lost with the run it was for.
+    """
 
     kind: Literal["alive"] = "alive"
     slots: int | None = None
+    holding: list[LeaseId] | None = None
 
 
 class Drained(Model):

@@ -75,7 +75,10 @@ class World:
         """Plan every run and start what can start."""
         for run in list(self.desk.runs.values()):
             self.desk.plan_run(run, after(now))
-        return [self.desk.start(given, after(now)) for given in self.desk.assign(POOL, after(now))]
+        started = [self.desk.start(given, after(now)) for given in self.desk.assign(POOL, after(now))]
+        for lease in started:
+            lease.told = True
+        return started
 
     def report(
         self, lease: LeaseId, n: int = 1, now: float = 0, attempt: Any = None, **result: Any
@@ -355,6 +358,45 @@ def test_a_grant_that_never_arrived_is_free_again() -> None:
     world.hello(now=1)
 
     assert [(lease.attempt.attempt) for lease in world.grant(now=1)] == [1]
+
+
+def test_a_grant_that_was_not_sent_yet_is_not_missed() -> None:
+    world = World(run_object())
+    world.hello()
+    (lease,) = world.grant()
+    lease.told = False  # its start is still being recorded
+
+    world.hello(now=1)
+
+    assert world.desk.table.holder(lease.task) is lease
+
+
+def test_work_under_a_lease_that_has_ended_is_revoked_when_its_agent_speaks() -> None:
+    world = World(run_object())
+    world.hello()
+    (lease,) = world.grant()
+    assert world.desk.hear("uid-agent-1", Alive(holding=[lease.id]), after(1)) == []
+
+    world.desk.see_run(run_object(uid="another", version=2))  # deleted and created again, and nobody heard of the first
+
+    (told,) = world.desk.hear("uid-agent-1", Alive(holding=[lease.id]), after(2))
+    assert isinstance(told, Cancel)
+    assert (told.lease, told.revoked) == (lease.id, True)
+
+
+def test_what_a_former_leader_wrote_late_is_so() -> None:
+    world = World(run_object("run", a_task_spec("a"), a_task_spec("b", exclusive=True)), agents=2)
+    world.hello(1)
+    world.desk.roster.pods["uid-agent-2"].ready = False
+    world.grant()
+    started = {"name": "b", "index": 1, "attempt": 1, "agent": "agent-2", "job": "job-1-1", "reason": "Starting"}
+    late = {"term": 1, "taskVerdicts": "P.", "tasks": [started]}
+
+    world.desk.see_run(run_object("run", a_task_spec("a"), a_task_spec("b", exclusive=True), status=late, version=2))
+
+    assert world.state(index=0).verdict is Verdict.PASSED
+    assert (world.state(index=1).attempt, world.state(index=1).agent) == (1, "agent-2")
+    assert world.desk.table.of_agent("uid-agent-1") == ()
 
 
 def test_the_lease_of_an_exclusive_task_stands_through_silence_and_says_so() -> None:

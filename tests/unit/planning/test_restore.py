@@ -34,7 +34,7 @@ def restarted(facts: RunFacts, status: dict[str, Any], **changes: Any) -> RunFac
     """The facts as a new leader has them."""
     assert facts.graph is not None
     jobs = {index: (job.attempt, job.name) for index, job in facts.jobs.items()}
-    restored = restore(facts.graph, status, jobs)
+    restored = restore(facts.graph, status, jobs, after(600))
     from dataclasses import replace
 
     return replace(
@@ -154,33 +154,33 @@ def graph() -> Graph:
 def test_a_job_newer_than_the_status_is_an_attempt_under_way() -> None:
     entry = {"name": "unit", "index": 0, "attempt": 1, "completionTime": "2026-01-05T12:00:00Z", "agent": "agent-1"}
 
-    state = restore(graph(), {"tasks": [entry | {"retries": {"infra": 1}}]}, {0: (2, "job-0-2")}).states[0]
+    state = restore(graph(), {"tasks": [entry | {"retries": {"infra": 1}}]}, {0: (2, "job-0-2")}, after(600)).states[0]
 
     assert (state.attempt, state.running, state.job, state.infra_failures) == (2, True, "job-0-2", 1)
     assert state.agent is None
 
 
 def test_without_any_status_a_job_shows_its_attempt() -> None:
-    state = restore(graph(), {}, {0: (1, "job-0-1")}).states[0]
+    state = restore(graph(), {}, {0: (1, "job-0-1")}, after(600)).states[0]
 
     assert (state.attempt, state.running, state.job) == (1, True, "job-0-1")
 
 
 def test_a_job_does_not_bring_a_finished_task_back() -> None:
-    state = restore(graph(), {"taskVerdicts": "F"}, {0: (1, "job-0-1")}).states[0]
+    state = restore(graph(), {"taskVerdicts": "F"}, {0: (1, "job-0-1")}, after(600)).states[0]
 
     assert (state.verdict, state.running) == (Verdict.FAILED, False)
 
 
 @pytest.mark.parametrize("written", [{}, {"tasks": [], "conditions": []}, {"taskVerdicts": ""}])
 def test_a_run_nobody_has_looked_at_has_not_begun(written: dict[str, Any]) -> None:
-    assert restore(graph(), written, {}).states == (waiting(),)
+    assert restore(graph(), written, {}, after(600)).states == (waiting(),)
 
 
 def test_a_pass_after_a_failed_test_is_flaky_across_a_restart_too() -> None:
     entry = {"name": "unit", "index": 0, "attempt": 2, "retries": {"tests": 1}, "tests": {"total": 3, "failed": 3}}
 
-    state = restore(graph(), {"tasks": [entry]}, {0: (2, "job-0-2")}).states[0]
+    state = restore(graph(), {"tasks": [entry]}, {0: (2, "job-0-2")}, after(600)).states[0]
 
     assert (state.test_failures, state.failed_tests) == (1, 3)
 

@@ -1,0 +1,133 @@
+"""What must hold in every history, checked at the API and at the agents the moment anything changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from dawg_orchestrator.planning.graph import expand
+from dawg_orchestrator.resources.task import Task
+from dawg_orchestrator.resources.testrun import TestRunSpec
+from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, NO_VERDICT_LETTER, Verdict
+from simulation.kubernetes import Execution, TaskKey
+
+if TYPE_CHECKING:
+    from dawg_orchestrator.resources.protocol import Acceptance
+    from simulation.agents import AgentProcess
+    from simulation.apiserver import JsonObject
+    from simulation.world import World
+
+
+class Broken(Exception):
+    """A promise does not hold; the text names it, and what was seen."""
+
+
+class Promises:
+    """Remembers what was seen of every task."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.broken: list[str] = []
+        self._executions: dict[TaskKey, list[Execution]] = defaultdict(list)
+        self._tasks: dict[TaskKey, Task] = {}
+
+    def breaks(self, what: str) -> None:
+        """Take note; the history ends after the event."""
+        self.broken.append(f"at {self._world.loop.time():.3f} s: {what}")
+
+    # At the API
+
+    def changed(self, plural: str, before: JsonObject | None, after: JsonObject | None) -> None:
+        """Look at a change of an object."""
+        if plural == "testruns" and after is not None:
+            if before is None:
+                uid = after["metadata"]["uid"]
+                for cell in expand(TestRunSpec.model_validate(after["spec"])).cells:
+                    self._tasks[uid, cell.index] = cell.task
+            else:
+                self._check_status(before, after)
+
+    def _check_status(self, before: JsonObject, after: JsonObject) -> None:
+        name, uid = after["metadata"]["name"], after["metadata"]["uid"]
+        old, new = before.get("status") or {}, after.get("status") or {}
+        was, now = old.get("taskVerdicts") or "", new.get("taskVerdicts") or ""
+        for index, letter in enumerate(now):
+            former = was[index] if index < len(was) else NO_VERDICT_LETTER
+            if former not in (NO_VERDICT_LETTER, letter):
+                self.breaks(f"the verdict of {name} task {index} changed from {former} to {letter}")
+            if letter not in (NO_VERDICT_LETTER, former):
+                self._check_letter(name, (uid, index), letter)
+        if len(now) < len(was):
+            self.breaks(f"{name} lost letters: {was} → {now}")
+        if new.get("term", 0) < old.get("term", 0):
+            self.breaks(f"{name}: a former leader wrote")
+        if new.get("verdict") and not old.get("verdict") and NO_VERDICT_LETTER in now:
+            self.breaks(f"{name} has a verdict while tasks have none: {now}")
+        self._check_merge(name, new, now)
+
+    def _check_letter(self, name: str, task: TaskKey, letter: str) -> None:
+        """A verdict on tests needs tests that ended so."""
+        codes = [run.exit_code for run in self._executions[task] if not run.running and not run.killed]
+        verdict = BY_LETTER[letter]
+        if verdict in (Verdict.PASSED, Verdict.FLAKY) and 0 not in codes:
+            self.breaks(f"{name} task {task[1]} is {verdict.value}, but no test of it passed")
+        if verdict in (Verdict.FAILED, Verdict.FLAKY) and 1 not in codes:
+            self.breaks(f"{name} task {task[1]} is {verdict.value}, but no test of it failed")
+
+    def _check_merge(self, name: str, status: JsonObject, letters: str) -> None:
+        allowed = any(c["type"] == "MergeAllowed" and c["status"] == "True" for c in status.get("conditions") or ())
+        green = {Verdict.PASSED.letter, Verdict.FLAKY.letter, LEFT_OUT_LETTER}
+        if allowed and not (letters and set(letters) <= green and status.get("verdict")):
+            self.breaks(f"{name} may be merged with {letters or 'no letters'}, verdict {status.get('verdict')}")
+
+    # In the pods
+
+    def has_timeout(self, task: TaskKey) -> bool:
+        """Whether the task has a time limit of its own."""
+        return "timeout" in self._tasks[task].model_fields_set
+
+    def started(self, execution: Execution) -> None:
+        """A test begins."""
+        others = [run for run in self._executions[execution.task] if run.running]
+        if self._tasks[execution.task].exclusive and others:
+            self.breaks(f"exclusive task {execution.task} runs twice at once")
+        self._executions[execution.task].append(execution)
+
+    # At the agents
+
+    def answered(self, agent: AgentProcess, acceptance: Acceptance) -> None:
+        """What an agent is told is accepted must be on status."""
+        waiting = agent.desk._waiting.get(acceptance.lease)
+        if acceptance.outcome != "accepted" or waiting is None:
+            return
+        attempt = waiting.finished.attempt
+        obj = self._world.api.find("testruns", attempt.namespace, attempt.run)
+        if obj is None or obj["metadata"]["uid"] != attempt.run_uid:
+            return
+        status = obj.get("status") or {}
+        letters = status.get("taskVerdicts") or ""
+        entries = {entry["index"]: entry for entry in status.get("tasks") or ()}
+        over = attempt.index < len(letters) and letters[attempt.index] != NO_VERDICT_LETTER
+        entry = entries.get(attempt.index)
+        if not over and not (entry is not None and _has_moved_on(entry, attempt.attempt)):
+            self.breaks(f"{agent.name} was told that {attempt} is accepted, but status has {letters} and {entry}")
+
+    # At the end
+
+    def check_rest(self) -> None:
+        """When everything has come to rest."""
+        for obj in self._world.api.all("testruns"):
+            status, name = obj.get("status") or {}, obj["metadata"]["name"]
+            if not status.get("verdict"):
+                self.breaks(f"{name} never ended: {status.get('taskVerdicts')} {status.get('tasks')}")
+        for execution in self._world.kubernetes.executions:
+            if execution.running:
+                self.breaks(f"orphan: a test of {execution.task} attempt {execution.attempt} runs on")
+        for agent in self._world.agents.values():
+            if not agent.desk.empty:
+                self.breaks(f"{agent.name} still holds {agent.desk.holding} and waits for {agent.desk._waiting}")
+
+
+def _has_moved_on(entry: JsonObject, attempt: int) -> bool:
+    """Whether status says that this attempt is over: it has an end, or another has begun."""
+    return entry["attempt"] > attempt or "completionTime" in entry

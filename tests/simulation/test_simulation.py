@@ -1,0 +1,48 @@
+"""Half a minute of histories, and proof that their checks would notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.faults import Fault
+from simulation.many import Summary, many
+from simulation.planted import PLANTED
+from simulation.world import live
+
+SECONDS = 25.0
+ENOUGH = 400  # histories in which every planted fault shows
+SOON_FOUND = ("accept-before-writing", "accept-at-once", "forget-verdicts", "no-version-test")
+
+
+@pytest.fixture(scope="module")
+def lived() -> Summary:
+    """Histories from the first seed on, as many as the time allows."""
+    return many(range(1_000_000), seconds=SECONDS)
+
+
+def test_no_history_breaks_a_promise(lived: Summary) -> None:
+    assert not lived.broken, f"hack/chaos --simulate --seed {lived.broken[0].seed} shows it: {lived.broken[0].broken}"
+
+
+def test_every_history_is_long_and_every_kind_of_fault_is_met_often(lived: Summary) -> None:
+    assert lived.histories >= 100
+    assert lived.fewest_events is not None
+    assert lived.fewest_events >= 100
+    rare = {fault.name: lived.met[fault] for fault in Fault if lived.met[fault] < 0.05 * lived.histories}
+    assert not rare
+
+
+def test_a_seed_always_gives_the_same_history() -> None:
+    tellings: list[list[str]] = [[], []]
+
+    outcomes = [live(7, telling.append) for telling in tellings]
+
+    assert outcomes[0] == outcomes[1]
+    assert tellings[0] == tellings[1]
+
+
+@pytest.mark.parametrize("fault", SOON_FOUND)
+def test_a_planted_fault_is_found(fault: str) -> None:
+    """Those that take longer are planted by hand: `hack/chaos --simulate 5000 --plant NAME`."""
+    assert fault in PLANTED
+    assert many(range(ENOUGH), fault=fault).broken
