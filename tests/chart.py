@@ -21,9 +21,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "several namespaces": {"namespaces": ["team-a", "team-b"]},
     "two controllers": {"controller": {"replicas": 2}},
-    "postgres": {
+    "two apis": {
         "api": {
-            "replicas": 2, "database": {"secretName": "db"}, "persistence": {"accessMode": "ReadWriteMany"},
+            "replicas": 2, "database": {"secretName": "db"},
+            "files": {
+                "url": "s3://dawg/files", "endpoint": "https://s3.example.com", "caBundle": AUTHORITY,
+                "secretName": "keys",
+            },
         }
     },
     "ingress and metrics": {

@@ -1,4 +1,4 @@
-"""Kubernetes, etcd, containerd, helm, CoreDNS and kind: built from Go modules, their versions pinned in gomodules/."""
+"""Kubernetes and what belongs to it, and servers for tests: built from Go modules, versions pinned in gomodules/."""
 
 import hashlib
 import re
@@ -59,6 +59,8 @@ CONTAINERD = GoProgram("containerd", "about 2 minutes the first time", tags="no_
 HELM = GoProgram("helm", "about a minute the first time")
 COREDNS = GoProgram("coredns", "about 2 minutes the first time")
 KIND = GoProgram("kind", "about half a minute the first time")
+# An S3 service over a folder, for tests of the api's store.
+VERSITYGW = GoProgram("versitygw", "about a minute the first time")
 
 
 @cache

@@ -47,6 +47,66 @@ def name_list(env: Mapping[str, str], name: str, remedy: str) -> tuple[str, ...]
     return tuple(dict.fromkeys(part for part in names if part))
 
 
+def yes_or_no(env: Mapping[str, str], name: str, default: bool) -> bool:
+    """True or false."""
+    text = env.get(name, "").strip()
+    if text not in ("", "true", "false"):
+        raise ValueError(f"{name} is {text!r}: write true or false")
+    return text == "true" if text else default
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Settings:
+    """A place in a bucket of an S3 service; without an ``endpoint`` it is Amazon's of the region.
+
+    ``ca_bundle`` is the PEM of an authority that is trusted besides the public ones.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    path_style: bool = False
+    ca_bundle: str = ""
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> S3Settings | None:
+        """Read the variables; None if DAWG_FILES_URL is not set. No message repeats a value that may be a secret."""
+        url = env.get("DAWG_FILES_URL", "").strip()
+        if not url:
+            return None
+        place = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[A-Za-z0-9._-]+)*)/?", url)
+        if place is None:
+            raise ValueError("DAWG_FILES_URL is no place in a bucket: write it as s3://BUCKET or s3://BUCKET/PREFIX")
+        endpoint = env.get("DAWG_S3_ENDPOINT", "").strip() or None
+        if endpoint is not None and not re.fullmatch(r"https?://[^/@?#\s]+/?", endpoint):
+            raise ValueError("DAWG_S3_ENDPOINT is no address: write it as https://HOST or http://HOST:PORT")
+        ca_bundle = env.get("DAWG_S3_CA_BUNDLE", "").strip()
+        if ca_bundle and not ca_bundle.startswith("-----BEGIN CERTIFICATE-----"):
+            raise ValueError("DAWG_S3_CA_BUNDLE is no certificate: give the authority's PEM itself, not its path")
+        remedy = "give the keys of the bucket in DAWG_FILES_URL, from a Secret"
+        return cls(
+            bucket=place[1],
+            prefix=place[2].strip("/"),
+            endpoint=endpoint.rstrip("/") if endpoint else None,
+            region=env.get("DAWG_S3_REGION", "").strip() or cls.region,
+            path_style=yes_or_no(env, "DAWG_S3_PATH_STYLE", default=endpoint is not None),
+            ca_bundle=ca_bundle,
+            access_key_id=required(env, "AWS_ACCESS_KEY_ID", remedy),
+            secret_access_key=required(env, "AWS_SECRET_ACCESS_KEY", remedy),
+        )
+
+    @property
+    def bucket_endpoint(self) -> str | None:
+        """Where requests go: with path style the bucket is part of the path, without it of the host."""
+        if self.endpoint is None or self.path_style:
+            return self.endpoint
+        scheme, _, host = self.endpoint.partition("://")
+        return f"{scheme}://{self.bucket}.{host}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ApiSettings:
     """The api role. ``controller_service_account`` is (namespace, name); sizes are in bytes."""
@@ -62,6 +122,7 @@ class ApiSettings:
     retention: timedelta = timedelta(days=30)
     max_file_bytes: int = _GIB
     free_space_floor: int = _GIB // 4
+    s3: S3Settings | None = None  # None: files are in data_dir
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> ApiSettings:
@@ -83,6 +144,7 @@ class ApiSettings:
             retention=duration(env, "DAWG_RETENTION", cls.retention),
             max_file_bytes=whole_number(env, "DAWG_MAX_FILE_BYTES", cls.max_file_bytes),
             free_space_floor=whole_number(env, "DAWG_FREE_SPACE_FLOOR", cls.free_space_floor),
+            s3=S3Settings.from_environment(env),
         )
 
 

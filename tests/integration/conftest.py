@@ -1,4 +1,4 @@
-"""Real parts that the integration tier starts for itself: databases of both kinds; and the image of pods."""
+"""Real parts that the integration tier starts for itself: databases and an S3 service; and the image of pods."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 import debian
+import objectstore
+from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.history import History
+from objectstore import ObjectStore
 from realcluster import image_with_python
 
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -30,10 +33,18 @@ def _postgres_binaries() -> Path:
     return max(_DEBIAN.glob("*/bin/initdb")).parent
 
 
+def _memory() -> Path | None:
+    """Where files need no disk, if there is room for some databases."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > 2**30 else None
+
+
 def _as_postgres(command: list[str | Path]) -> None:
     """Run a command as the user ``postgres`` where we are root, which PostgreSQL refuses to run as."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    subprocess.run([*prefix, *map(str, command)], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [*prefix, *map(str, command)], check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +57,7 @@ def test_image() -> str:
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of our own, reached by a socket; gives its URL without a database's name."""
     binaries = _postgres_binaries()
-    folder = Path(tempfile.mkdtemp(prefix="dawg-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="dawg-postgres-", dir=_memory()))
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
@@ -61,22 +72,53 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    """An empty database of PostgreSQL, which goes with the test: each is some megabytes of files."""
+    name = f"test_{uuid4().hex}"
+    psql = ["psql", "-q", postgres.format(database="postgres"), "-c"]
+    subprocess.run([*psql, f"CREATE DATABASE {name} STRATEGY file_copy"], check=True)
+    yield postgres.format(database=name)
+    subprocess.run([*psql, f"DROP DATABASE {name} WITH (FORCE)"], check=True)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/history.db"
-    server: str = request.getfixturevalue("postgres")
-    name = f"test_{uuid4().hex}"
-    subprocess.run(
-        ["psql", "-q", server.format(database="postgres"), "-c", f"CREATE DATABASE {name}"], check=True
-    )  # fmt: skip
-    return server.format(database=name)
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3 service of our own."""
+    with objectstore.serving(tmp_path_factory.mktemp("s3")) as store:
+        yield store
+
+
+@pytest.fixture(params=["disk", "s3"])
+def s3(request: pytest.FixtureRequest) -> S3Settings | None:
+    """Where files are: an empty bucket, or None for a folder."""
+    if request.param == "disk":
+        return None
+    store: ObjectStore = request.getfixturevalue("object_store")
+    return store.make_bucket("some/prefix")
 
 
 @pytest.fixture
-async def history(database_url: str, tmp_path: Path) -> AsyncIterator[History]:
-    """The whole store on an empty database and an empty folder."""
-    opened = await History.open(database_url, tmp_path / "data", max_file_bytes=2**20, free_space_floor=0)
+async def history(database_url: str, s3: S3Settings | None, tmp_path: Path) -> AsyncIterator[History]:
+    """The whole store on an empty database and an empty folder or bucket, for files of up to 12 MiB."""
+    opened = await History.open(database_url, tmp_path / "data", max_file_bytes=12 * 2**20, free_space_floor=0, s3=s3)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def kept(request: pytest.FixtureRequest, s3: S3Settings | None, tmp_path: Path) -> Callable[[], list[Path]]:
+    """The files that take room in the folder or bucket now."""
+    if s3 is None:
+        return lambda: [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    store: ObjectStore = request.getfixturevalue("object_store")
+    return lambda: store.files(s3.bucket)

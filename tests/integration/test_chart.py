@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from chart import AUTHORITY, CHART, OWN_CERTIFICATE, VARIANTS, needs_helm, of_kind, refusal, render, the
+from dawg_orchestrator.settings import S3Settings
 from realcluster import ROOT, Manifest, RealCluster, apply_definitions, namespace_on_cluster
 
 pytestmark = needs_helm
@@ -113,7 +114,8 @@ def test_the_default_pools_are_taken_as_they_are(cluster: RealCluster) -> None:
     [
         ({}, "Recreate"),
         ({"api": {"database": {"url": "postgresql+asyncpg://db/dawg"}}}, "Recreate"),
-        (VARIANTS["postgres"], "RollingUpdate"),
+        ({"api": {"files": {"url": "s3://dawg", "secretName": "keys"}}}, "Recreate"),
+        (VARIANTS["two apis"], "RollingUpdate"),
     ],
 )
 def test_the_api_rolls_only_where_two_may_write(values: dict[str, Any], strategy: str) -> None:
@@ -121,14 +123,23 @@ def test_the_api_rolls_only_where_two_may_write(values: dict[str, Any], strategy
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "two apis on SQLite": ({"api": {"replicas": 2}}, "/api"),
+    "two apis with nothing": ({"api": {"replicas": 2}}, "/api/files/url"),
+    "two apis on SQLite": (
+        {"api": {"replicas": 2, "files": {"url": "s3://dawg", "secretName": "keys"}}},
+        "at '/api/database/url': '' does not match pattern '^postgresql'",
+    ),
     "two apis on SQLite by its URL": (
-        {"api": {"replicas": 2, "database": {"url": "sqlite:///x"}, "persistence": {"accessMode": "ReadWriteMany"}}},
+        {"api": {
+            "replicas": 2, "database": {"url": "sqlite:///x"}, "files": {"url": "s3://dawg", "secretName": "keys"},
+        }},
         "/api/database",
     ),
-    "two apis on a volume of one node": (
-        {"api": {"replicas": 2, "database": {"secretName": "db"}}}, "/api/persistence/accessMode",
+    "two apis with files on a volume": (
+        {"api": {"replicas": 2, "database": {"secretName": "db"}, "persistence": {"accessMode": "ReadWriteMany"}}},
+        "at '/api/files/url': '' does not match pattern '^s3://'",
     ),
+    "a bucket without its keys": ({"api": {"files": {"url": "s3://dawg"}}}, "/api/files/secretName"),
+    "no bucket": ({"api": {"files": {"url": "https://dawg", "secretName": "keys"}}}, "/api/files/url"),
     "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
     "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),
     "a namespace": ({"namespaces": ["Team A"]}, "/namespaces/0"),
@@ -166,6 +177,36 @@ def test_every_value_is_described_by_the_schema() -> None:
 
 
 # Settings
+
+
+def test_the_api_has_a_volume_unless_history_and_files_are_elsewhere() -> None:
+    def volumes(**api: Any) -> tuple[bool, int]:
+        manifests = render(api=api)
+        spec = the(manifests, "Deployment", "dawg-api")["spec"]["template"]["spec"]
+        return "data" in {one["name"] for one in spec["volumes"]}, len(of_kind(manifests, "PersistentVolumeClaim"))
+
+    elsewhere = VARIANTS["two apis"]["api"]
+    assert volumes() == (True, 1)
+    assert volumes(database=elsewhere["database"]) == (True, 1)
+    assert volumes(files=elsewhere["files"]) == (True, 1)
+    assert volumes(**elsewhere) == (False, 0)
+
+
+def test_the_bucket_and_its_keys_are_variables_that_the_role_understands() -> None:
+    told = environment(the(render(**VARIANTS["two apis"]), "Deployment", "dawg-api"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert told.pop(name) == {"secretKeyRef": {"name": "keys", "key": name}}
+        told[name] = "from the Secret"
+    understood = S3Settings.from_environment(told)
+
+    assert understood is not None
+    assert (understood.bucket, understood.prefix, understood.endpoint) == ("dawg", "files", "https://s3.example.com")
+    assert understood.path_style
+    assert understood.ca_bundle == AUTHORITY.strip()
+
+
+def test_a_release_that_reuses_values_from_before_there_were_buckets_is_rendered() -> None:
+    assert "DAWG_FILES_URL" not in environment(the(render(api={"files": None}), "Deployment", "dawg-api"))
 
 
 def test_both_roles_are_told_where_the_other_is() -> None:

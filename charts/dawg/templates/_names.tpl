@@ -40,6 +40,14 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- eq .Values.tls.mode "existingSecret" | ternary .Values.tls.existingSecret (printf "%s-tls" (include "dawg.fullname" .)) -}}
 {{- end -}}
 
+{{/* What the api keeps on its own volume, which then is of one process: history, files, or nothing. */}}
+{{- define "dawg.apiEmbeds" -}}
+{{- with .Values.api -}}
+{{- if not (or .database.secretName (hasPrefix "postgresql" .database.url)) }}history {{ end -}}
+{{- if not (.files | default dict).url }}files{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The names by which the doors are called, as JSON. */}}
 {{- define "dawg.doors" -}}
 {{- $names := list -}}

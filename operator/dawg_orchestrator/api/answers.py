@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawg_orchestrator.errors import ClusterError, InvalidSpec, StoreError
-from dawg_orchestrator.store.disk import ChecksumMismatch, NoSpace, TooLarge
+from dawg_orchestrator.store.blobs import ChecksumMismatch, NoSpace, TooLarge
 from dawg_orchestrator.store.logs import OffsetGap
 
 _log = structlog.get_logger()

@@ -38,7 +38,7 @@ from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.uploads import primed
 from dawg_orchestrator.resources.model import format_micro_time, format_time, parse_time
 from dawg_orchestrator.store.artifacts import check_path, key_of
-from dawg_orchestrator.store.disk import BlobKey
+from dawg_orchestrator.store.blobs import BlobKey
 from dawg_orchestrator.store.logs import LogKey
 from dawg_orchestrator.store.runs import HistoryQuery
 

@@ -77,6 +77,7 @@ async def serve(settings: ApiSettings, cluster: Cluster, closing: asyncio.Event)
         settings.data_dir,
         max_file_bytes=settings.max_file_bytes,
         free_space_floor=settings.free_space_floor,
+        s3=settings.s3,
     )
     try:
         await _run(assemble(settings, cluster, history, closing))

@@ -21,7 +21,7 @@ from dawg_orchestrator.api.workloads import TaskOf
 from dawg_orchestrator.resources.protocol import RecordedAnswer, RecordedQuestion
 from dawg_orchestrator.resources.results import FullReport
 from dawg_orchestrator.store.artifacts import check_path, key_of
-from dawg_orchestrator.store.disk import BlobKey
+from dawg_orchestrator.store.blobs import BlobKey
 from dawg_orchestrator.store.logs import LogKey
 from dawg_orchestrator.store.reports import MAX_REPORT_BYTES
 

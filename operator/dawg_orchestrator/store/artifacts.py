@@ -15,8 +15,8 @@ from sqlalchemy import Table, select
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.store import tables
+from dawg_orchestrator.store.blobs import BlobKey, Blobs, Stored
 from dawg_orchestrator.store.database import Database, Row
-from dawg_orchestrator.store.disk import BlobKey, Blobs, Stored
 
 KINDS = ("artifact", "coverage", "junit", "handed")
 _MAX_PATH = 1024
@@ -54,6 +54,7 @@ class Artifacts:
             row = {
                 "run": key.run, "index": key.index, "attempt": key.attempt, "kind": key.kind, "path": key.path,
                 "size": stored.size, "sha256": stored.sha256, "media_type": media_type(key.path), "received": now,
+                "version": stored.version,
             }  # fmt: skip
             async with self._database.writing() as connection:
                 await self._database.upsert(connection, _ARTIFACTS, [row])
@@ -102,7 +103,7 @@ class Artifacts:
 
 def key_of(row: Row) -> BlobKey:
     """The key of a row's bytes."""
-    return BlobKey(row["run"], row["index"], row["attempt"], row["kind"], row["path"])
+    return BlobKey(row["run"], row["index"], row["attempt"], row["kind"], row["path"], row["version"])
 
 
 def media_type(path: str) -> str:

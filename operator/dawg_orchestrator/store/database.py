@@ -155,8 +155,9 @@ def _tune_sqlite(engine: AsyncEngine) -> None:
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "cache_size = -32768",
-                       f"busy_timeout = {_BUSY_MILLISECONDS}", "temp_store = MEMORY"):  # fmt: skip
+        # First how long to wait, for the change to a write-ahead log may have to.
+        for pragma in (f"busy_timeout = {_BUSY_MILLISECONDS}", "journal_mode = WAL", "synchronous = NORMAL",
+                       "foreign_keys = ON", "cache_size = -32768", "temp_store = MEMORY"):  # fmt: skip
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

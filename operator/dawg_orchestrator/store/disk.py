@@ -1,6 +1,4 @@
-"""Bytes on disk under one folder. Names on disk are hashes, so no name that was sent can leave the folder.
-
-    ROOT/<first 2 of hash>/<hash of run uid>/<index>/<attempt>/<kind>-<hash of path>
+"""Blobs on a local disk, under one folder and for one process.
 
 A file appears whole or not at all: it is written under a temporary name, synced and renamed.
 """
@@ -13,65 +11,16 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 from uuid import uuid4
 
 from dawg_orchestrator.errors import StoreError
+from dawg_orchestrator.store.blobs import BlobKey, NoSpace, Stored, TooLarge, blob_place, check_sha256, run_place
 
 _READ = 256 * 1024
 _UNSENT = "incoming"
 _ABANDONED_SECONDS = 3600.0  # another replica on the same volume may be receiving what is younger
-
-
-class TooLarge(StoreError):
-    """The file is larger than the limit."""
-
-
-class ChecksumMismatch(StoreError):
-    """What arrived is not what was announced."""
-
-
-class NoSpace(StoreError):
-    """Storing more would fill the disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlobKey:
-    """The name of a file: what an attempt left, by kind and path."""
-
-    run: str
-    index: int
-    attempt: int
-    kind: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What was written; ``size`` in bytes."""
-
-    size: int
-    sha256: str
-
-
-class Blobs(Protocol):
-    """Where bytes are kept: a disk here, an object store elsewhere."""
-
-    async def put(
-        self, key: BlobKey, content: AsyncIterator[bytes], *, limit: int, sha256: str | None = None
-    ) -> Stored:
-        """Write a file over what was there; TooLarge, ChecksumMismatch, NoSpace or StoreError leave it alone."""
-        ...
-
-    def read(self, key: BlobKey) -> AsyncIterator[bytes]:
-        """The file's bytes; StoreError when it is not there."""
-        ...
-
-    async def delete_run(self, run: str) -> None:
-        """Delete all files of a run; nothing happens if there are none."""
-        ...
 
 
 class DiskBlobs:
@@ -97,15 +46,12 @@ class DiskBlobs:
     async def put(
         self, key: BlobKey, content: AsyncIterator[bytes], *, limit: int, sha256: str | None = None
     ) -> Stored:
-        """Receive into a temporary file, check it, then rename it."""
+        """Receive into a temporary file, check it, then rename it over what was there."""
         temporary = self.root / _UNSENT / uuid4().hex
         try:
             stored = await self._receive(temporary, content, limit)
-            if sha256 is not None and stored.sha256 != sha256.lower():
-                raise ChecksumMismatch(
-                    f"{key.path}: announced sha256 {sha256[:64]}, received {stored.sha256}; send it again"
-                )
-            await asyncio.to_thread(_place, temporary, self._path(key))
+            check_sha256(key, stored.sha256, sha256)
+            await asyncio.to_thread(_place, temporary, self.root / blob_place(key))
         except OSError as error:
             raise StoreError(f"the file cannot be stored: {error.strerror or error}") from error
         finally:
@@ -114,8 +60,9 @@ class DiskBlobs:
 
     async def read(self, key: BlobKey) -> AsyncIterator[bytes]:
         """The file in pieces."""
+        path = self.root / blob_place(key)
         try:
-            file = await asyncio.to_thread(self._path(key).open, "rb")
+            file = await asyncio.to_thread(path.open, "rb")
         except OSError as error:
             raise StoreError(f"{key.path} is not in the store any more") from error
         try:
@@ -130,8 +77,7 @@ class DiskBlobs:
 
     def run_folder(self, run: str) -> Path:
         """The folder of all that a run left."""
-        name = _hash(run)
-        return self.root / name[:2] / name
+        return self.root / run_place(run)
 
     async def check_space(self, wanted: int = 0) -> None:
         """NoSpace when so many bytes more would leave less than the floor."""
@@ -142,10 +88,6 @@ class DiskBlobs:
                 " enlarge the api's volume or shorten the retention"
             )
 
-    def _path(self, key: BlobKey) -> Path:
-        folder = self.run_folder(key.run) / str(int(key.index)) / str(int(key.attempt))
-        return folder / f"{_hash(key.kind)[:8]}-{_hash(key.path)}"
-
     async def _receive(self, temporary: Path, content: AsyncIterator[bytes], limit: int) -> Stored:
         digest, size, unchecked = hashlib.sha256(), 0, 0
         await self.check_space()
@@ -154,7 +96,7 @@ class DiskBlobs:
                 size += len(piece)
                 unchecked += len(piece)
                 if size > limit:
-                    raise TooLarge(f"the file is larger than {limit} bytes")
+                    raise TooLarge(limit)
                 if unchecked > 16 * 2**20:
                     await self.check_space()
                     unchecked = 0
@@ -176,7 +118,3 @@ def _sync(file: BinaryIO) -> None:
 def _place(temporary: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(target)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:40]

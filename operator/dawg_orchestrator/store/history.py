@@ -6,10 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.artifacts import Artifacts
+from dawg_orchestrator.store.blobs import Blobs
 from dawg_orchestrator.store.database import Database
 from dawg_orchestrator.store.disk import DiskBlobs
-from dawg_orchestrator.store.logs import Logs
+from dawg_orchestrator.store.logfiles import LogFiles
+from dawg_orchestrator.store.logs import LogBytes, Logs
+from dawg_orchestrator.store.logtails import LogTails
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
@@ -20,7 +24,7 @@ class History:
     """The stores, one for each kind of thing."""
 
     database: Database
-    disk: DiskBlobs
+    blobs: Blobs
     runs: Runs
     reports: Reports
     artifacts: Artifacts
@@ -28,18 +32,33 @@ class History:
     retention: Retention
 
     @classmethod
-    async def open(cls, database_url: str, data_dir: Path, *, max_file_bytes: int, free_space_floor: int) -> History:
-        """Open the folder and the database, and migrate it; StoreError says what stands in the way."""
-        disk = await asyncio.to_thread(DiskBlobs.open, data_dir / "files", free_space_floor)
-        database = await Database.open(database_url)
+    async def open(
+        cls, database_url: str, data_dir: Path, *, max_file_bytes: int, free_space_floor: int,
+        s3: S3Settings | None = None,
+    ) -> History:  # fmt: skip
+        """Open the bucket, or else the folder, and the database, and migrate it; StoreError says what is in the way."""
+        blobs: Blobs
+        kept: LogBytes
+        if s3 is not None:
+            from dawg_orchestrator.store.s3 import (
+                S3Blobs,
+            )  # its library is large, and most installations do not need it
+
+            blobs = await S3Blobs.open(s3)
+            database = await Database.open(database_url)
+            kept = LogTails(database, blobs)
+        else:
+            blobs = disk = await asyncio.to_thread(DiskBlobs.open, data_dir / "files", free_space_floor)
+            database = await Database.open(database_url)
+            kept = LogFiles(database, disk)
         return cls(
             database,
-            disk,
+            blobs,
             Runs(database),
-            Reports(database, disk),
-            Artifacts(database, disk, max_file_bytes),
-            Logs(database, disk),
-            Retention(database, disk),
+            Reports(database, blobs),
+            Artifacts(database, blobs, max_file_bytes),
+            Logs(database, kept),
+            Retention(database, blobs),
         )
 
     async def close(self) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dawg_orchestrator.resources.results import FullReport, Outcome, TestCase
 from dawg_orchestrator.store import tables
+from dawg_orchestrator.store.blobs import BlobKey, Blobs
 from dawg_orchestrator.store.database import Database, Row
-from dawg_orchestrator.store.disk import BlobKey, Blobs
 from dawg_orchestrator.store.testrun import storable
 
 MAX_REPORT_BYTES = 64 * 2**20
@@ -45,10 +45,10 @@ class Reports:
         if await self._sha256(run, index, attempt) == sha256:
             return sha256
         packed = await asyncio.to_thread(gzip.compress, body, 5, mtime=0)
-        await self._blobs.put(_blob(run, index, attempt), _once(packed), limit=MAX_REPORT_BYTES * 2)
+        stored = await self._blobs.put(_blob(run, index, attempt), _once(packed), limit=MAX_REPORT_BYTES * 2)
         rows = await asyncio.to_thread(lambda: [_case_row(namespace, at, case) for at, case in enumerate(report.cases)])
         head = {"run": run, "index": index, "attempt": attempt, "sha256": sha256, "received": now,
-                "truncated": report.truncated, **_counts(report)}  # fmt: skip
+                "version": stored.version, "truncated": report.truncated, **_counts(report)}  # fmt: skip
         async with self._database.writing() as connection:
             await self._replace(connection, head, rows)
         return sha256
@@ -61,7 +61,8 @@ class Reports:
         row = await self._database.first(query.order_by(_REPORTS.c.attempt.desc()).limit(1))
         if row is None:
             return None
-        packed = b"".join([piece async for piece in self._blobs.read(_blob(run, index, row["attempt"]))])
+        blob = _blob(run, index, row["attempt"], row["version"])
+        packed = b"".join([piece async for piece in self._blobs.read(blob)])
         return row, await asyncio.to_thread(gzip.decompress, packed)
 
     async def history(self, test: int, limit: int) -> list[Row]:
@@ -97,8 +98,8 @@ def _attempt(run: str, index: int, attempt: int) -> tuple[Any, Any, Any]:
     return _REPORTS.c.run == run, _REPORTS.c.index == index, _REPORTS.c.attempt == attempt
 
 
-def _blob(run: str, index: int, attempt: int) -> BlobKey:
-    return BlobKey(run, index, attempt, "report", "report.json.gz")
+def _blob(run: str, index: int, attempt: int, version: str = "") -> BlobKey:
+    return BlobKey(run, index, attempt, "report", "report.json.gz", version)
 
 
 def _case_row(namespace: str, position: int, case: TestCase) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import cast
 from sqlalchemy import Table, delete, func, or_, select
 
 from dawg_orchestrator.store import tables
+from dawg_orchestrator.store.blobs import Blobs
 from dawg_orchestrator.store.database import Database
-from dawg_orchestrator.store.disk import Blobs
 
 RUNS_AT_ONCE = 50
 _CASES_AT_ONCE = 20000

@@ -67,8 +67,10 @@ class Runs:
 
     async def record(self, records: Iterable[RunRecord]) -> None:
         """Write finished runs; repeating it changes nothing."""
+        # In one order everywhere: two replicas that record the same runs wait for one another, and never both.
+        ordered = sorted(records, key=lambda record: str(record.run["uid"]))
         async with self._database.writing() as connection:
-            for record in records:
+            for record in ordered:
                 await self._database.upsert(connection, _RUNS, [record.run])
                 await self._database.upsert(connection, _TASKS, record.tasks)
 

@@ -3,7 +3,7 @@
     runs ─┬─ tasks        the end of each task of the frozen expansion
           ├─ reports ──── test_cases
           ├─ artifacts    rows about files; the bytes are in a blob store
-          └─ logs         rows about logs; the bytes are on disk
+          └─ logs ─────── log_tails
 
 A run's row appears with its first upload, without a verdict; it is history only once it has one.
 """
@@ -14,7 +14,21 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -119,7 +133,7 @@ class Task(Table):
 
 
 class Report(Table):
-    """The full report of one attempt; its bytes are a blob, its cases are rows."""
+    """The full report of one attempt; its bytes are a blob (of this ``version``), its cases are rows."""
 
     __tablename__ = "reports"
     __table_args__ = (Index("ix_reports_attempt", "run", "index", "attempt", unique=True),)
@@ -130,6 +144,7 @@ class Report(Table):
     attempt: Mapped[int] = mapped_column()
     sha256: Mapped[str] = mapped_column(String(64))
     received: Mapped[datetime] = mapped_column(UtcTime)
+    version: Mapped[str] = mapped_column(String(32), default="", server_default="")
     truncated: Mapped[bool] = mapped_column(default=False)
     total: Mapped[int] = mapped_column(default=0)
     passed: Mapped[int] = mapped_column(default=0)
@@ -162,7 +177,7 @@ class TestCase(Table):
 
 
 class Artifact(Table):
-    """One file that an attempt left behind."""
+    """One file that an attempt left behind; its bytes are a blob (of this ``version``)."""
 
     __tablename__ = "artifacts"
 
@@ -175,10 +190,14 @@ class Artifact(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     media_type: Mapped[str] = mapped_column(String(128))
     received: Mapped[datetime] = mapped_column(UtcTime)
+    version: Mapped[str] = mapped_column(String(32), default="", server_default="")
 
 
 class Log(Table):
-    """The log of one attempt. ``size`` counts what was accepted, also what was dropped beyond the cap."""
+    """The log of one attempt. ``size`` counts what was accepted, also what was dropped beyond the cap.
+
+    With a disk the bytes are a file. Otherwise the first ``sealed`` of them are blobs and the rest is in ``log_tails``.
+    """
 
     __tablename__ = "logs"
 
@@ -188,6 +207,24 @@ class Log(Table):
     size: Mapped[int] = mapped_column(BigInteger, default=0)
     complete: Mapped[bool] = mapped_column(default=False)
     truncated: Mapped[bool] = mapped_column(default=False)
+    sealed: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+
+
+class LogTail(Table):
+    """Bytes of a log, beginning at ``start``, that are in no blob yet."""
+
+    __tablename__ = "log_tails"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run", "index", "attempt"], ["logs.run", "logs.index", "logs.attempt"], ondelete="CASCADE"
+        ),
+    )
+
+    run: Mapped[str] = mapped_column(String(64), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 def test_number(namespace: str, suite: str, classname: str, name: str) -> int:

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import httpx
 import pytest
 
+from apicallers import account_token, create_account, create_job, create_run, sidecar_token, until
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.people import people_app
 from dawg_orchestrator.api.serve import assemble
 from dawg_orchestrator.api.services import Services
 from dawg_orchestrator.api.uploads import uploads_app
-from dawg_orchestrator.cluster.client import JOBS, PODS, TESTRUNS, Cluster, Resource
+from dawg_orchestrator.cluster.client import JOBS, TESTRUNS, Cluster
 from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.settings import ApiSettings
 from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.runs import HistoryQuery
-
-ACCOUNTS = Resource("", "v1", "serviceaccounts")
-ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles")
-BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings")
-PATIENCE = 30.0
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """What the condition gives once it gives something; fails after PATIENCE seconds."""
-    end = time.monotonic() + PATIENCE
-    while not (found := await condition()):
-        assert time.monotonic() < end, "it did not happen in time"
-        await asyncio.sleep(0.1)
-    return found
 
 
 @pytest.fixture
@@ -45,67 +30,6 @@ async def live(settings: ApiSettings, real_cluster: Cluster, namespace: str) -> 
     )
     yield assemble(replace(settings, namespaces=(namespace,)), real_cluster, history, asyncio.Event())
     await history.close()
-
-
-async def account_token(cluster: Cluster, namespace: str, account: str, **spec: Any) -> dict[str, str]:
-    """Headers with a token that the apiserver has made for a service account."""
-    body = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": 600, **spec},
-    }
-    answer = await cluster.create_subresource(ACCOUNTS, namespace, account, "token", body)
-    return {"Authorization": f"Bearer {answer['status']['token']}"}
-
-
-async def create_account(cluster: Cluster, namespace: str, name: str, *verbs: str) -> None:
-    await cluster.create(ACCOUNTS, namespace, {"metadata": {"name": name}})
-    if not verbs:
-        return
-    rule = {"apiGroups": [names.GROUP], "resources": ["testruns"], "verbs": list(verbs)}
-    await cluster.create(ROLES, namespace, {"metadata": {"name": name}, "rules": [rule]})
-    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    await cluster.create(
-        BINDINGS, namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": reference}
-    )  # fmt: skip
-
-
-async def create_run(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
-    spec = {"tasks": [{"name": "unit", "run": "true"}]}
-    body = {"apiVersion": names.API_VERSION, "kind": "TestRun", "metadata": {"name": name}, "spec": spec}
-    return await cluster.create(TESTRUNS, namespace, body)
-
-
-async def create_job(cluster: Cluster, run: dict[str, Any], index: int) -> dict[str, Any]:
-    """A task's Job whose pod is never scheduled; the Job controller makes the pod."""
-    owner = {"apiVersion": names.API_VERSION, "kind": "TestRun", "name": run["metadata"]["name"],
-             "uid": run["metadata"]["uid"], "controller": True}  # fmt: skip
-    labels = {names.RUN: owner["uid"], names.INDEX: str(index), names.ATTEMPT: "1", names.POOL: "default"}
-    pod = {"schedulerName": "nobody", "restartPolicy": "Never", "serviceAccountName": names.TASK_SERVICE_ACCOUNT,
-           "automountServiceAccountToken": False, "containers": [{"name": "test", "image": "none"}]}  # fmt: skip
-    return await cluster.create(
-        JOBS,
-        run["metadata"]["namespace"],
-        {
-            "metadata": {"name": f"{owner['name']}-{index}", "labels": labels, "ownerReferences": [owner]},
-            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}},
-        },
-    )
-
-
-async def sidecar_token(cluster: Cluster, job: dict[str, Any]) -> dict[str, str]:
-    namespace = job["metadata"]["namespace"]
-
-    async def find_pod() -> dict[str, Any] | None:
-        pods, _ = await cluster.list(PODS, namespace, {"labelSelector": f"job-name={job['metadata']['name']}"})
-        return pods[0] if pods else None
-
-    pod = await until(find_pod)
-    bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-    return await account_token(
-        cluster, namespace, names.TASK_SERVICE_ACCOUNT, audiences=[names.API_AUDIENCE], boundObjectRef=bound
-    )  # fmt: skip
 
 
 async def test_people_see_what_they_may_see_of_testruns(live: Services, real_cluster: Cluster, namespace: str) -> None:

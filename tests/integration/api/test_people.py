@@ -10,7 +10,7 @@ import pytest
 from apiserver_double import ApiserverDouble, a_task
 from dawg_orchestrator.api.services import Services
 from dawg_orchestrator.resources.results import FullReport, Outcome, TestCase
-from dawg_orchestrator.store.disk import BlobKey
+from dawg_orchestrator.store.blobs import BlobKey
 from dawg_orchestrator.store.logs import LogKey
 from dawg_orchestrator.store.testrun import record_of
 
@@ -157,7 +157,7 @@ async def test_bytes_that_are_lost_are_told_before_the_answer_begins(
     apiserver.testrun("run")
     await services.history.runs.begin("run-uid", "team", "run", NOON)
     await services.history.artifacts.put(BlobKey("run-uid", 0, 1, "artifact", "a"), stream(b"x"), now=NOON)
-    await services.history.disk.delete_run("run-uid")
+    await services.history.blobs.delete_run("run-uid")
 
     assert (await people.get(f"{RUN}/artifacts/0/1/artifact/a", headers=ann)).status_code == 503
 

@@ -147,7 +147,7 @@ async def test_files_that_cannot_be_kept_are_refused(
 
 
 async def test_a_full_store_says_so(uploads: httpx.AsyncClient, apiserver: ApiserverDouble, services: Services) -> None:
-    services.history.disk._floor = 2**60
+    services.history.blobs._floor = 2**60
 
     answer = await uploads.put(f"{MINE}/files/artifact/a", content=b"x", headers=apiserver.task_pod("run", 0))
 

@@ -3,11 +3,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.runs import HistoryQuery
 from dawg_orchestrator.store.testrun import record_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def s3() -> None:
+    """Runs are rows: where files are is no matter."""
 
 
 def a_finished_run(name: str = "run", *, minute: int = 0, uid: str | None = None, **status: Any) -> dict[str, Any]:

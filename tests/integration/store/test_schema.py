@@ -4,12 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from dawg_orchestrator.errors import StoreError
 from dawg_orchestrator.store.database import Database
+from dawg_orchestrator.store.logs import LogKey, LogState, log_state
+from dawg_orchestrator.store.migrate import migrations
 from dawg_orchestrator.store.tables import Table
 
 
@@ -38,6 +41,24 @@ async def test_replicas_that_start_together_migrate_once(database_url: str) -> N
     for database in opened:
         await database.ping()
         await database.close()
+
+
+async def test_what_release_0_1_has_stored_is_there_after_the_migration(database_url: str) -> None:
+    opened = await Database.open(database_url)
+    async with opened.writing() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migrations(sync), "0001"))
+        await connection.execute(text("INSERT INTO runs (uid, namespace, name, created, merge_blocked, tests_total,"
+            " tests_passed, tests_failed, tests_flaky, tests_skipped, tasks_total, tasks_ran, tasks_green, tasks_timed,"
+            " tasks_seconds) VALUES ('u', 'n', 'r', '2026-01-01', true, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)"))  # fmt: skip
+        await connection.execute(
+            text("""INSERT INTO logs (run, "index", attempt, size, complete, truncated)
+            VALUES ('u', 0, 1, 5, true, false)""")
+        )
+    await opened.close()
+    again = await Database.open(database_url)
+
+    assert await log_state(again, LogKey("u", 0, 1)) == LogState(5, complete=True)
+    await again.close()
 
 
 async def test_sqlite_runs_with_write_ahead_log_and_foreign_keys(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,14 +16,19 @@ from hypothesis import strategies as st
 
 from dawg_orchestrator.errors import StoreError
 from dawg_orchestrator.resources.results import FullReport, Outcome, TestCase
-from dawg_orchestrator.store.disk import BlobKey, ChecksumMismatch, NoSpace, TooLarge
+from dawg_orchestrator.store import logs
+from dawg_orchestrator.store.artifacts import key_of
+from dawg_orchestrator.store.blobs import BlobKey, ChecksumMismatch, NoSpace, TooLarge
 from dawg_orchestrator.store.history import History
-from dawg_orchestrator.store.logs import CAP, MARKER, LogKey, LogState, OffsetGap
+from dawg_orchestrator.store.logfiles import LogFiles
+from dawg_orchestrator.store.logs import MARKER, LogKey, OffsetGap
 from dawg_orchestrator.store.tables import test_number
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOG = LogKey("run", 0, 1)
 FILE = BlobKey("run", 0, 1, "artifact", "shots/a.png")
+MIB = 2**20
+Kept = Callable[[], list[Path]]
 
 
 async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -32,7 +37,9 @@ async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 async def content(history: History, key: BlobKey) -> bytes:
-    return b"".join([piece async for piece in history.artifacts.read(key)])
+    row = await history.artifacts.find(key)
+    assert row is not None
+    return b"".join([piece async for piece in history.artifacts.read(key_of(row))])
 
 
 async def log_text(history: History, key: LogKey = LOG) -> bytes:
@@ -71,25 +78,53 @@ async def test_a_file_whose_checksum_is_wrong_leaves_the_old_one(history: Histor
     assert await content(history, FILE) == b"old"
 
 
-async def test_a_file_beyond_the_limit_leaves_nothing_behind(history: History, tmp_path: Path) -> None:
+async def test_a_large_file_comes_back_byte_for_byte(history: History) -> None:
+    pieces = [random.Random(number).randbytes(MIB - number) for number in range(12)]  # noqa: S311
+    whole = b"".join(pieces)
+    stored = await history.artifacts.put(FILE, stream(*pieces), now=NOON, sha256=hashlib.sha256(whole).hexdigest())
+
+    assert stored.size == len(whole)
+    assert await content(history, FILE) == whole
+
+
+async def test_an_empty_file_is_a_file(history: History) -> None:
+    await history.artifacts.put(FILE, stream(), now=NOON)
+
+    assert await content(history, FILE) == b""
+
+
+async def test_a_file_beyond_the_limit_leaves_nothing_behind(history: History, kept: Kept) -> None:
     with pytest.raises(TooLarge):
-        await history.artifacts.put(FILE, stream(*[b"x" * 2**16] * 17), now=NOON)
+        await history.artifacts.put(FILE, stream(*[b"x" * MIB] * 13), now=NOON)
 
     assert await history.artifacts.find(FILE) is None
-    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+    assert kept() == []
 
 
-async def test_a_sender_that_breaks_off_leaves_nothing_behind(history: History, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pieces", [1, 11], ids=["small", "large"])
+async def test_a_large_file_whose_checksum_is_wrong_leaves_nothing_behind(
+    pieces: int, history: History, kept: Kept
+) -> None:
+    with pytest.raises(ChecksumMismatch):
+        await history.artifacts.put(FILE, stream(*[b"x" * MIB] * pieces), now=NOON, sha256="0" * 64)
+
+    assert kept() == []
+
+
+@pytest.mark.parametrize("pieces", [1, 11], ids=["at the beginning", "in the middle"])
+async def test_a_sender_that_breaks_off_leaves_nothing_behind(pieces: int, history: History, kept: Kept) -> None:
     async def breaks() -> AsyncIterator[bytes]:
-        yield b"half"
+        for _ in range(pieces):
+            yield b"x" * MIB
         raise ConnectionResetError
 
     with pytest.raises(StoreError):
         await history.artifacts.put(FILE, breaks(), now=NOON)
 
-    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+    assert kept() == []
 
 
+@pytest.mark.parametrize("s3", ["disk"], indirect=True)
 async def test_no_disk_is_filled_beyond_its_floor(database_url: str, tmp_path: Path) -> None:
     full = await History.open(database_url, tmp_path / "full", max_file_bytes=100, free_space_floor=2**60)
     with pytest.raises(NoSpace):
@@ -189,36 +224,48 @@ async def test_a_complete_log_takes_no_more(history: History) -> None:
     assert await log_text(history) == b"hello"
 
 
+@pytest.mark.parametrize("s3", ["disk"], indirect=True)
 async def test_bytes_that_were_written_but_not_acknowledged_are_written_again(history: History) -> None:
     await history.logs.append(LOG, 0, b"one ")
-    path = history.logs._path(LOG)
-    path.write_bytes(b"one torn wri")
+    assert isinstance(history.logs._kept, LogFiles)
+    history.logs._kept.path(LOG).write_bytes(b"one torn wri")
     await history.logs.append(LOG, 4, b"two", final=True)
 
     assert await log_text(history) == b"one two"
 
 
 @pytest.mark.parametrize("exactly", [True, False], ids=["cut at the cap", "cut inside a chunk"])
-async def test_a_log_beyond_the_cap_is_cut_with_one_marker(history: History, exactly: bool) -> None:
-    size = CAP if exactly else CAP - 10
-    path = history.logs._path(LOG)
-    path.parent.mkdir(parents=True)
-    with path.open("wb") as file:
-        file.truncate(size)
-    await history.logs._save(LOG, LogState(size))
+async def test_a_log_beyond_the_cap_is_cut_with_one_marker(
+    history: History, exactly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "CAP", 9 * MIB)
+    size = 9 * MIB if exactly else 9 * MIB - 10
+    await send(history, b"x" * size)
 
     for offset in (size, size + 100, size + 200):
         state = await history.logs.append(LOG, offset, b"y" * 100)
 
     assert (state.size, state.truncated) == (size + 300, True)
-    tail = [piece async for piece in history.logs.read(LOG, CAP - 10, state.readable)]
-    assert b"".join(tail) == (b"\0" * 10 if exactly else b"y" * 10) + MARKER
+    tail = [piece async for piece in history.logs.read(LOG, 9 * MIB - 10, state.readable)]
+    assert b"".join(tail) == (b"x" * 10 if exactly else b"y" * 10) + MARKER
 
 
-async def state_of(size: int):  # type: ignore[no-untyped-def]
-    from dawg_orchestrator.store.logs import LogState
+async def send(history: History, log: bytes, *, chunk: int = 3 * MIB) -> None:
+    for offset in range(0, len(log), chunk):
+        await history.logs.append(LOG, offset, log[offset : offset + chunk])
 
-    return LogState(size)
+
+@pytest.mark.parametrize("end", [0, 1, 3 * MIB], ids=["growing", "ended", "ended beyond a segment"])
+async def test_a_long_log_is_read_from_any_offset_while_it_grows(history: History, end: int) -> None:
+    log = random.Random(end).randbytes(9 * MIB + end)  # noqa: S311
+    await send(history, log[: 9 * MIB])
+    if end:
+        await history.logs.append(LOG, 9 * MIB, log[9 * MIB :], final=True)
+
+    assert await log_text(history) == log
+    for offset, until in ((4 * MIB - 5, 4 * MIB + 5), (5 * MIB, 9 * MIB), (len(log) - 1, len(log)), (7, 7)):
+        some = [piece async for piece in history.logs.read(LOG, offset, until)]
+        assert b"".join(some) == log[offset:until]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -270,10 +317,10 @@ async def test_uploads_repeated_and_reordered_give_the_same_store(history: Histo
         assert (stored[0]["total"], stored[0]["flaky"], stored[1]) == (2, 1, body)
 
 
-async def test_reports_rest_compressed(history: History) -> None:
+async def test_reports_rest_compressed(history: History, kept: Kept) -> None:
     report = a_report(*((f"test-{number}", Outcome.PASSED) for number in range(500)))
     await put_report(history, report)
 
-    packed = [path for path in history.disk.run_folder("run").rglob("*") if path.is_file()]
+    (packed,) = kept()
 
-    assert gzip.decompress(packed[0].read_bytes()) == report.model_dump_json(by_alias=True).encode()
+    assert gzip.decompress(packed.read_bytes()) == report.model_dump_json(by_alias=True).encode()
