@@ -26,6 +26,7 @@ class ObjectStore:
 
     endpoint: str
     folder: Path
+    pid: int
     ca_bundle: str = ""
 
     def make_bucket(self, prefix: str = "") -> S3Settings:
@@ -61,9 +62,9 @@ def serving(folder: Path, *, tls: bool = False) -> Iterator[ObjectStore]:
     try:
         _until_listening(process, port)
         if tls:
-            yield ObjectStore(f"https://localhost:{port}", kept, (folder / "ca.crt").read_text())
+            yield ObjectStore(f"https://localhost:{port}", kept, process.pid, (folder / "ca.crt").read_text())
         else:
-            yield ObjectStore(f"http://127.0.0.1:{port}", kept)
+            yield ObjectStore(f"http://127.0.0.1:{port}", kept, process.pid)
     finally:
         process.kill()
         process.wait()

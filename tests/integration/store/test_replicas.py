@@ -88,6 +88,22 @@ async def test_row_and_bytes_are_of_one_sender_though_both_replicas_receive_the_
         assert announced == hashlib.sha256(body).hexdigest()
 
 
+async def test_a_replica_that_ends_between_bytes_and_row_leaves_the_old_file(
+    replicas: Replicas, object_store: ObjectStore, s3: S3Settings
+) -> None:
+    one, other = replicas
+    await one.artifacts.put(FILE, stream(b"old"), now=NOON)
+    async with one.database.writing() as connection:
+        await connection.execute(text("SELECT * FROM artifacts FOR UPDATE"))
+        putting = asyncio.create_task(other.artifacts.put(FILE, stream(b"newer"), now=NOON))
+        while b"newer" not in [file.read_bytes() for file in object_store.files(s3.bucket)]:
+            await asyncio.sleep(0.01)
+        putting.cancel()
+        await asyncio.wait([putting])
+
+    assert await content(one, FILE) == (hashlib.sha256(b"old").hexdigest(), b"old")
+
+
 async def test_a_file_is_readable_to_its_end_though_it_is_written_anew_meanwhile(replicas: Replicas) -> None:
     one, other = replicas
     old = random.Random(1).randbytes(3 * MIB)  # noqa: S311

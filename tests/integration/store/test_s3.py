@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -84,20 +87,27 @@ async def test_a_private_authority_is_trusted_if_it_is_named(tmp_path: Path) -> 
         assert (await blobs.put(BlobKey("run", 0, 1, "artifact", "a"), stream(b"x"), limit=1)).size == 1
 
 
-async def test_a_large_file_is_not_gathered_in_memory(object_store: ObjectStore, s3: S3Settings) -> None:
-    blobs = await S3Blobs.open(s3)
-    ahead: list[int] = []
+async def test_a_large_file_waits_for_the_service_and_not_in_memory(tmp_path: Path) -> None:
+    sent: list[int] = []
 
-    async def endless() -> AsyncIterator[bytes]:
-        for sent in range(64):
-            arrived = sum(file.stat().st_size for file in object_store.files(s3.bucket))
-            ahead.append(sent - arrived // MIB)
+    async def pieces(pid: int) -> AsyncIterator[bytes]:
+        for number in range(64):
+            if number == 12:  # the first part is on its way
+                os.kill(pid, signal.SIGSTOP)
+            sent.append(number)
             yield bytes(MIB)
 
-    stored = await blobs.put(BlobKey("run", 0, 1, "artifact", "a"), endless(), limit=2**30)
+    with serving(tmp_path) as store:
+        blobs = await S3Blobs.open(store.make_bucket())
+        putting = asyncio.create_task(blobs.put(BlobKey("run", 0, 1, "artifact", "a"), pieces(store.pid), limit=2**30))
+        taken = -1
+        while taken != len(sent) or taken < 12:
+            taken = len(sent)
+            await asyncio.sleep(0.5)
+        os.kill(store.pid, signal.SIGCONT)
 
-    assert stored.size == 64 * MIB
-    assert max(ahead) <= 30
+        assert (await putting).size == 64 * MIB
+    assert taken <= 30
 
 
 async def test_a_run_is_deleted_page_by_page_and_no_other(
