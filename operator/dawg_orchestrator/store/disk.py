@@ -20,7 +20,7 @@ from dawg_orchestrator.store.blobs import BlobKey, NoSpace, Stored, TooLarge, bl
 
 _READ = 256 * 1024
 _UNSENT = "incoming"
-_ABANDONED_SECONDS = 3600.0  # another replica on the same volume may be receiving what is younger
+_ABANDONED_SECONDS = 3600.0  # an old process that is just ending may be receiving what is younger
 
 
 class DiskBlobs:

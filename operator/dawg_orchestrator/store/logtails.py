@@ -106,12 +106,13 @@ class LogTails:
             await connection.execute(insert(_TAILS).values(start=start, data=rest, **_name(key)))
 
     async def _tail(self, connection: AsyncConnection, key: LogKey, start: int) -> bytes:
-        """The tail's bytes from a place on."""
+        """The tail's bytes from a place on. What came before there was a bucket is elsewhere: empty lines here."""
         query = select(_TAILS.c.start, _TAILS.c.data).where(
             *_tail_of(key), _TAILS.c.start + func.length(_TAILS.c.data) > start
         )
         rows = (await connection.execute(query.order_by(_TAILS.c.start))).all()
-        return b"".join(bytes(data[max(0, start - begun) :]) for begun, data in rows)
+        missing = b"\n" * max(0, rows[0].start - start) if rows else b""
+        return missing + b"".join(bytes(data[max(0, start - begun) :]) for begun, data in rows)
 
 
 def _due(state: LogState, sealed: int) -> int:

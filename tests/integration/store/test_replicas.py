@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from apicallers import until
 from dawg_orchestrator.errors import StoreError
 from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.artifacts import key_of
 from dawg_orchestrator.store.blobs import BlobKey
+from dawg_orchestrator.store.disk import DiskBlobs
 from dawg_orchestrator.store.history import History
+from dawg_orchestrator.store.logfiles import LogFiles
 from dawg_orchestrator.store.logs import LogKey, OffsetGap
 from dawg_orchestrator.store.testrun import record_of
 from objectstore import ObjectStore
@@ -93,11 +96,14 @@ async def test_a_replica_that_ends_between_bytes_and_row_leaves_the_old_file(
 ) -> None:
     one, other = replicas
     await one.artifacts.put(FILE, stream(b"old"), now=NOON)
+
+    async def arrived() -> bool:
+        return b"newer" in [file.read_bytes() for file in object_store.files(s3.bucket)]
+
     async with one.database.writing() as connection:
         await connection.execute(text("SELECT * FROM artifacts FOR UPDATE"))
         putting = asyncio.create_task(other.artifacts.put(FILE, stream(b"newer"), now=NOON))
-        while b"newer" not in [file.read_bytes() for file in object_store.files(s3.bucket)]:
-            await asyncio.sleep(0.01)
+        await until(arrived)
         putting.cancel()
         await asyncio.wait([putting])
 
@@ -147,6 +153,14 @@ async def test_a_long_log_that_both_replicas_seal_is_read_whole(replicas: Replic
 
     assert await log_text(replicas[1]) == log + b"end"
     assert await count(replicas[0], "log_tails") == 0
+
+
+async def test_a_log_begun_on_a_volume_goes_on_at_its_offset(replicas: Replicas, tmp_path: Path) -> None:
+    disk = DiskBlobs.open(tmp_path / "volume", free_space_floor=0)
+    await LogFiles(replicas[0].database, disk).append(LOG, 0, b"begun ", final=False)
+    await replicas[0].logs.append(LOG, 6, b"and ended", final=True)
+
+    assert await log_text(replicas[1]) == b"\n" * 6 + b"and ended"
 
 
 async def test_an_end_that_could_not_be_sealed_is_read_all_the_same_and_sealed_by_the_repeat(
