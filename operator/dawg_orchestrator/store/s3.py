@@ -30,19 +30,21 @@ _PART = 5 * 2**20  # the least that S3 takes; each upload holds about four parts
 _PARTS = 10_000  # the most that S3 takes of one file
 _PARTS_AT_ONCE = 2
 _DELETED_AT_ONCE = 1000
-_PATIENCE = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=60)  # for a part, a list, or the next piece of a file that is read
+_READING = timedelta(days=1)  # for a whole file: who downloads slowly may
 
 
 class S3Blobs:
     """Blobs below one prefix of a bucket."""
 
-    def __init__(self, store: S3Store) -> None:
-        self._store = store
+    def __init__(self, settings: S3Settings) -> None:
+        self._store = _store(settings, _PATIENCE)
+        self._reading = _store(settings, _READING)
 
     @classmethod
     async def open(cls, settings: S3Settings) -> S3Blobs:
         """Look into the bucket once; StoreError names what is wrong, never a credential."""
-        blobs = cls(_store(settings))
+        blobs = cls(settings)
         try:
             with _translated("cannot be used"):
                 async for _ in obstore.list(blobs._store, chunk_size=1):
@@ -83,10 +85,12 @@ class S3Blobs:
         place = f"{blob_place(key)}/{key.version}"
         with _translated(f"{key.path} cannot be read"):
             try:
-                found = await obstore.get_async(self._store, place)
+                async with asyncio.timeout(_PATIENCE.total_seconds()):
+                    found = await obstore.get_async(self._reading, place)
             except FileNotFoundError:
                 raise StoreError(f"{key.path} is not in the store any more") from None
-            async for piece in found.stream(min_chunk_size=_READ):
+            pieces = found.stream(min_chunk_size=_READ)
+            while piece := await _next(pieces):
                 yield piece
 
     async def delete_run(self, run: str) -> None:
@@ -141,7 +145,13 @@ async def _chained(first: bytes, second: bytes, rest: AsyncIterator[bytes]) -> A
         yield part
 
 
-def _store(settings: S3Settings) -> S3Store:
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    """The next piece, empty at the end; TimeoutError if the service stops in the middle."""
+    async with asyncio.timeout(_PATIENCE.total_seconds()):
+        return await anext(pieces, b"")
+
+
+def _store(settings: S3Settings, patience: timedelta) -> S3Store:
     return S3Store(
         settings.bucket,
         prefix=settings.prefix or None,
@@ -154,10 +164,9 @@ def _store(settings: S3Settings) -> S3Store:
             **({"root_certificate": settings.ca_bundle} if settings.ca_bundle else {}),
             "allow_http": (settings.endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=5),
-            "read_timeout": _PATIENCE,
-            "timeout": timedelta(days=1),  # of a whole answer: who downloads slowly may
+            "timeout": patience,
         },
-        retry_config={"max_retries": 3, "retry_timeout": _PATIENCE},
+        retry_config={"max_retries": 3, "retry_timeout": _PATIENCE / 2},
     )
 
 
@@ -179,7 +188,7 @@ def _cause(error: Exception) -> str:
         return f"the S3 service answers {code[1]}"
     if status := re.search(r"\bstatus: ([0-9]{3})\b", said):
         return f"the S3 service answers HTTP {status[1]}"
-    if isinstance(error, BaseError):
+    if isinstance(error, (BaseError, TimeoutError)):
         known = re.search(r"dns error|Connection refused|TimedOut|InvalidCertificate", said)
         return f"the S3 service does not answer ({known[0] if known else type(error).__name__})"
     return f"the sender broke off ({type(error).__name__})"

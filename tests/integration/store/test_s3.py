@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ async def test_a_bucket_that_cannot_be_used_is_named_with_its_variable_and_no_cr
 
 
 async def test_a_service_that_fails_later_is_told_without_a_credential(s3: S3Settings) -> None:
-    blobs = S3Blobs(module._store(replace(s3, secret_access_key="hidden-other")))
+    blobs = S3Blobs(replace(s3, secret_access_key="hidden-other"))
     key = BlobKey("run", 0, 1, "artifact", "a", "x")
 
     async def read() -> None:
@@ -108,6 +109,29 @@ async def test_a_large_file_waits_for_the_service_and_not_in_memory(tmp_path: Pa
 
         assert (await putting).size == 64 * MIB
     assert taken <= 30
+
+
+async def test_a_service_that_stops_answering_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", timedelta(seconds=1))
+    key = BlobKey("run", 0, 1, "artifact", "a")
+    with serving(tmp_path) as store:
+        blobs = await S3Blobs.open(store.make_bucket())
+        stored = await blobs.put(key, stream(b"x"), limit=MIB)
+        os.kill(store.pid, signal.SIGSTOP)
+
+        async def read() -> None:
+            async for _ in blobs.read(replace(key, version=stored.version)):
+                pass
+
+        large = stream(*[bytes(MIB)] * 11)
+        actions = (read(), blobs.put(key, stream(b"x"), limit=MIB), blobs.put(key, large, limit=2**30))
+        refusals = await asyncio.wait_for(
+            asyncio.gather(*actions, blobs.delete_run("run"), return_exceptions=True), 20
+        )  # fmt: skip
+    assert [type(refusal) for refusal in refusals] == [StoreError] * 4
+    assert all("the S3 service does not answer" in str(refusal) for refusal in refusals)
 
 
 async def test_a_run_is_deleted_page_by_page_and_no_other(
