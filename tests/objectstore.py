@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -28,6 +29,15 @@ class ObjectStore:
     folder: Path
     pid: int
     ca_bundle: str = ""
+
+    def freeze(self) -> None:
+        """Stop the process where it is; it has stopped when this returns."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def make_bucket(self, prefix: str = "") -> S3Settings:
         """A new bucket, and how to get there."""

@@ -207,4 +207,4 @@ async def _forget_the_old(services: Services) -> None:
                     break
         except StoreError as error:
             _log.error("old runs are not deleted", error=str(error)[:300])
-        await asyncio.sleep(_RETENTION_EVERY.total_seconds() if services.follower.synced else 5.0)
+        await asyncio.sleep(_RETENTION_EVERY.total_seconds() if services.follower.synced else 1.0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -91,21 +89,21 @@ async def test_a_private_authority_is_trusted_if_it_is_named(tmp_path: Path) -> 
 async def test_a_large_file_waits_for_the_service_and_not_in_memory(tmp_path: Path) -> None:
     sent: list[int] = []
 
-    async def pieces(pid: int) -> AsyncIterator[bytes]:
+    async def pieces(store: ObjectStore) -> AsyncIterator[bytes]:
         for number in range(64):
             if number == 12:  # the first part is on its way
-                os.kill(pid, signal.SIGSTOP)
+                store.freeze()
             sent.append(number)
             yield bytes(MIB)
 
     with serving(tmp_path) as store:
         blobs = await S3Blobs.open(store.make_bucket())
-        putting = asyncio.create_task(blobs.put(BlobKey("run", 0, 1, "artifact", "a"), pieces(store.pid), limit=2**30))
+        putting = asyncio.create_task(blobs.put(BlobKey("run", 0, 1, "artifact", "a"), pieces(store), limit=2**30))
         taken = -1
         while taken != len(sent) or taken < 12:
             taken = len(sent)
             await asyncio.sleep(0.5)
-        os.kill(store.pid, signal.SIGCONT)
+        store.thaw()
 
         assert (await putting).size == 64 * MIB
     assert taken <= 30
@@ -119,7 +117,7 @@ async def test_a_service_that_stops_answering_is_not_waited_for_long(
     with serving(tmp_path) as store:
         blobs = await S3Blobs.open(store.make_bucket())
         stored = await blobs.put(key, stream(b"x"), limit=MIB)
-        os.kill(store.pid, signal.SIGSTOP)
+        store.freeze()
 
         async def read() -> None:
             async for _ in blobs.read(replace(key, version=stored.version)):
