@@ -19,11 +19,12 @@ from dawg_orchestrator.resources.model import format_micro_time
 
 log = structlog.get_logger()
 
-DURATION_SECONDS = 5
-_RENEW_SECONDS = 1.5
-_CALL_SECONDS = 1.0
-_GIVE_UP_SECONDS = 4.0  # shorter than DURATION: the old leader is silent before a new one can speak
-_POLL_SECONDS = 0.5
+# Short, because nothing is granted until the next leader has the Lease and all agents have found it: within 5 seconds.
+DURATION_SECONDS = 3
+_RENEW_SECONDS = 0.9
+_CALL_SECONDS = 0.7
+_GIVE_UP_SECONDS = 2.3  # shorter than DURATION: the old leader is silent before a new one can speak
+_POLL_SECONDS = 0.25
 
 
 def _monotonic() -> float:

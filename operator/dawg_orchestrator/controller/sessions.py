@@ -79,6 +79,8 @@ class Sessions:
         return True
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
+        if self._desk is None:
+            return await _say_not_leader(request)  # before the token is looked at, which would cost the API a review
         try:
             peer = await self._identify(_token(request))
         except Forbidden as error:
@@ -88,10 +90,6 @@ class Sessions:
         # An agent says Alive every few seconds; a socket without a word for so long is dead.
         socket = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE, receive_timeout=SILENCE_SECONDS)
         await socket.prepare(request)
-        if self._desk is None:
-            await socket.send_str(NotLeader().model_dump_json(by_alias=True))
-            await socket.close()
-            return socket
         former = self._sockets.pop(peer.uid, None)
         if former is not None:
             await former.close()
@@ -140,6 +138,14 @@ async def _renew(context: ssl.SSLContext, tls_dir: Path) -> None:
             context.load_cert_chain(tls_dir / "tls.crt", tls_dir / "tls.key")
         except (OSError, ssl.SSLError) as error:
             log.warning("the certificate could not be read again", error=str(error))
+
+
+async def _say_not_leader(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(max_msg_size=_MAX_MESSAGE)
+    await socket.prepare(request)
+    await socket.send_str(NotLeader().model_dump_json(by_alias=True))
+    await socket.close()
+    return socket
 
 
 def _token(request: web.Request) -> str:
