@@ -54,5 +54,6 @@ REMEDIES: dict[str, str] = {
     Reason.RETRY_BACKOFF: "it starts when the backoff is over; retry.backoff sets it",
     Reason.AGENT_UNREACHABLE: "if the node is gone for good, delete the agent's pod",
     Reason.STARTING: "it runs as soon as its image is pulled and its pod placed",
+    Reason.AGENTS_REFUSED: "change what the message names in the pool's template, jobTemplate or warm",
     Reason.AGENTS_FAILING: "see `kubectl -n {namespace} describe pods -l dawg.dev/pool={pool}`",
 }

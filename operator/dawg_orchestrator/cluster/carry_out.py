@@ -52,20 +52,20 @@ async def create_job(cluster: Cluster, request: AttemptRequest, around: Surround
     except Conflict:
         return await _own_job(cluster, request, body)
     except (Invalid, Forbidden) as error:
-        if _lacks_right(error):
+        if _lacks_right(error, JOBS):
             raise  # says nothing about this Job
         raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
     except NotFound as error:  # the namespace is going away
         raise Refused(Reason.JOB_REFUSED, str(error)) from error
 
 
-def _lacks_right(error: ClusterError) -> bool:
-    """Whether we may not create Jobs at all; the alternative is that a quota or a policy refuses this one.
+def _lacks_right(error: ClusterError, resource: Resource) -> bool:
+    """Whether we may not create any of these at all; the alternative is that a quota or a policy refuses this one.
 
     An apiserver that has just started denies everything until it has read the roles. Nothing but the authorizer's
     wording tells the two apart: its answer has the same code and reason as that of an admission plugin.
     """
-    denied = error.status == 401 or 'cannot create resource "jobs"' in str(error)
+    denied = error.status == 401 or f'cannot create resource "{resource.plural}"' in str(error)
     return denied and isinstance(error, Forbidden)
 
 
@@ -94,7 +94,10 @@ async def change_agents(
     action: CreateDeployment | ScaleDeployment | DeleteDeployment | MarkRemovable,
     removable_cost: str,
 ) -> JsonObject | None:
-    """Carry out one step of a pool's scaling; ``pool`` is (name, uid, executor). Returns the Deployment it changed."""
+    """Carry out one step of a pool's scaling; ``pool`` is (name, uid, executor). Returns the Deployment it changed.
+
+    Refused when the cluster will never take the agents that the pool describes.
+    """
     match action:
         case CreateDeployment(name, template_hash, replicas):
             body = deployment_manifest(namespace, pool, name, template_hash, template, replicas)
@@ -102,6 +105,10 @@ async def change_agents(
                 return await cluster.create(DEPLOYMENTS, namespace, body)
             except Conflict:
                 return await cluster.get(DEPLOYMENTS, namespace, name)
+            except (Invalid, Forbidden) as error:
+                if _lacks_right(error, DEPLOYMENTS):
+                    raise
+                raise Refused(Reason.AGENTS_REFUSED, f"the cluster does not accept the agents: {error}") from error
         case ScaleDeployment(name, replicas):
             return await cluster.patch(DEPLOYMENTS, namespace, name, {"spec": {"replicas": replicas}})
         case DeleteDeployment(name):

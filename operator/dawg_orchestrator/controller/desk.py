@@ -207,6 +207,8 @@ class Desk:
             respecified = known.spec != parsed.spec
             known.version, known.generation = parsed.version, parsed.generation
             known.spec, known.status = parsed.spec, parsed.status
+            if respecified:
+                known.asked_at = None
         else:
             respecified = True
             self.pools[key] = parsed
@@ -360,8 +362,9 @@ class Desk:
         state = progress.concluded(state, cell, judgement, finished.result, now)
         self.set_state(run, index, state)
         hearing.take_commit(run, finished.result.commit)
-        if state.done and finished.result.summary is not None and finished.result.summary.outputs:
-            run.outputs[index] = dict(finished.result.summary.outputs)
+        if state.done and finished.result.summary is not None:
+            said = finished.result.summary.outputs
+            run.outputs[index] = {name: said[name] for name in cell.task.outputs if name in said}
         self.wake_run(run)
         self.wake_pool((run.namespace, cell.task.pool or run.spec.pool))
 

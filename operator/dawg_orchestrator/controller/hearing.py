@@ -131,7 +131,7 @@ def _hear_progress(desk: Desk, agent: Agent, message: Progress, now: datetime) -
 
 def take_commit(run: Run, commit: str | None) -> None:
     """The first full commit that any of its tasks found is the run's."""
-    if commit and run.commit is None and re.match(FULL_COMMIT_PATTERN, commit):
+    if commit and run.commit is None and re.fullmatch(FULL_COMMIT_PATTERN, commit):
         run.commit = commit
 
 

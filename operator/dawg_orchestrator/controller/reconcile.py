@@ -10,7 +10,7 @@ import structlog
 
 from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.cluster.agents import agents_template
-from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster
+from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster, JsonObject
 from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
@@ -22,7 +22,7 @@ from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
 from dawg_orchestrator.planning.patch import merge_patch
-from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, RunPlan, StopAttempt
+from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, PoolAction, RunPlan, StopAttempt
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import Cancel, Drain
 from dawg_orchestrator.resources.reasons import Reason
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 _TASK_PACE = timedelta(microseconds=50)
 _POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
 _POOL_STATUS_EVERY = timedelta(seconds=1)
-_ASK_OWNERS_EVERY = timedelta(seconds=10)
+_ASK_AGAIN = timedelta(seconds=10)  # whoever refused a pool's agents
 _RECORD_TRIES = 5
 _FIRST_BACKOFF = 0.5
 _LAST_BACKOFF = 30.0
@@ -182,25 +182,35 @@ class Reconciler:
         if self._desk.pools.get(key) is not pool:
             return
         template = agents_template(pool.name, pool.spec, self._around)
-        plan = self._desk.plan_pool(key, names.short_hash(str(sorted(template.items()))), now)
-        for action in plan.actions:
-            if isinstance(action, DrainAgent):
-                await self._drain(action)
-            else:
-                about = (pool.name, pool.uid, pool.spec.executor)
-                changed = await carry_out.change_agents(
-                    self._cluster, pool.namespace, about, template, action, MARKED_REMOVABLE
-                )
-                if changed is not None:
-                    self._desk.see_deployment(changed)
+        template_hash = names.short_hash(str(sorted(template.items())))
+        plan = self._desk.plan_pool(key, template_hash, now)
+        try:
+            for action in plan.actions:
+                await self._change_agents(pool, template, action)
+        except carry_out.Refused as error:
+            if self._desk.pools.get(key) is not pool:
+                return
+            pool.refused, pool.asked_at = (error.reason, str(error)), now
+            plan = self._desk.plan_pool(key, template_hash, now)
         await self._report_pool(pool, plan.status, scaled=plan.scaled)
         if plan.check_again_at is not None:
             self._queue.add(Key("AgentPool", *key), plan.check_again_at)
 
+    async def _change_agents(self, pool: Pool, template: JsonObject, action: PoolAction) -> None:
+        if isinstance(action, DrainAgent):
+            await self._drain(action)
+            return
+        about = (pool.name, pool.uid, pool.spec.executor)
+        changed = await carry_out.change_agents(
+            self._cluster, pool.namespace, about, template, action, MARKED_REMOVABLE
+        )
+        if changed is not None:
+            self._desk.see_deployment(changed)
+
     async def _ask_owners(self, pool: Pool, now: datetime) -> None:
-        """Whether the Secrets that the pool's slots would see are for tests; owners may change that."""
+        """Whether the Secrets that the pool's slots would see are for tests; who refused is asked again later."""
         secrets = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
-        if not secrets or (pool.asked_at is not None and now - pool.asked_at < _ASK_OWNERS_EVERY):
+        if pool.asked_at is not None and now - pool.asked_at < _ASK_AGAIN:
             return
         try:
             await carry_out.check_test_secrets(self._cluster, pool.namespace, secrets)

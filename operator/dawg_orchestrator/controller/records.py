@@ -16,7 +16,7 @@ from dawg_orchestrator.planning.facts import JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, expand
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.progress import TaskState
-from dawg_orchestrator.planning.restore import restore
+from dawg_orchestrator.planning.restore import Restored, restore
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import parse_time
@@ -85,8 +85,8 @@ class Pool:
     status: JsonObject
     quiet_since: datetime | None = None
     written_at: datetime | None = None
-    asked_at: datetime | None = None  # when owners of Secrets were asked last
-    refused: tuple[Reason, str] | None = None  # by the owner of a Secret that its slots would see
+    asked_at: datetime | None = None  # when owners of Secrets, or the cluster, were asked last
+    refused: tuple[Reason, str] | None = None  # by the owner of a Secret that its slots would see, or by the cluster
 
 
 def version_of(obj: Mapping[str, Any]) -> int:
@@ -108,7 +108,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
     except InvalidSpec as error:
         invalid = (Reason.INVALID_SPEC, str(error))
     except ValidationError as error:
-        invalid = (Reason.INVALID_SPEC, _first_error(error))
+        invalid = (Reason.INVALID_SPEC, _first_error("spec", error))
     run = Run(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -124,7 +124,10 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
     )
-    _restore(run, now)
+    try:
+        _restore(run, now)
+    except ValidationError as error:  # how far its tasks have come is not known any more, so none may start
+        run.graph, run.invalid = None, (Reason.INVALID_SPEC, _first_error("status", error))
     return run
 
 
@@ -192,7 +195,10 @@ def heed_former_leader(run: Run, before: JsonObject, now: datetime) -> tuple[int
     if run.graph is None:
         return ()
     jobs = {index: (job.attempt, job.name) for index, job in run.jobs.items()}
-    former, restored = (restore(run.graph, status, jobs, now) for status in (before, run.status))
+    try:
+        former, restored = (restore(run.graph, status, jobs, now) for status in (before, run.status))
+    except ValidationError:  # whoever wrote that, it was no leader
+        return ()
     news = tuple(
         index
         for index, (was, said, ours) in enumerate(zip(former.states, restored.states, run.states, strict=True))
@@ -202,7 +208,7 @@ def heed_former_leader(run: Run, before: JsonObject, now: datetime) -> tuple[int
         run.states = tuple(restored.states[n] if n in news else state for n, state in enumerate(run.states))
         run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
         run.outputs |= restored.outputs
-        run.started_at = run.started_at or _started_at(run, now)
+        run.started_at = run.started_at or _started_at(run, restored)
     return news
 
 
@@ -222,14 +228,12 @@ def _restore(run: Run, now: datetime) -> None:
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
     run.commit = (run.status.get("source") or {}).get("commit") or _declared_commit(run.spec)
-    run.started_at = _started_at(run, now)
+    run.started_at = _started_at(run, restored)
 
 
-def _started_at(run: Run, now: datetime) -> datetime | None:
-    if run.status.get("startTime"):
-        return min(parse_time(run.status["startTime"]), now)
+def _started_at(run: Run, restored: Restored) -> datetime | None:
     # A Job shows that the run was admitted before the last leader could write it.
-    return run.created if run.jobs else None
+    return restored.started_at or (run.created if run.jobs else None)
 
 
 def _declared_commit(spec: TestRunSpec) -> str | None:
@@ -238,7 +242,7 @@ def _declared_commit(spec: TestRunSpec) -> str | None:
     return git.revision if git is not None and re.match(FULL_COMMIT_PATTERN, git.revision) else None
 
 
-def _first_error(error: ValidationError) -> str:
+def _first_error(part: str, error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"spec.{place}: {first['msg']}"
+    place = ".".join(str(step) for step in (part, *first["loc"]))
+    return f"{place}: {first['msg']}"

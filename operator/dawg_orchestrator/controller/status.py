@@ -19,7 +19,7 @@ from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.patch import keep_waits, merge_patch, same_wait
 from dawg_orchestrator.planning.plan import RunPlan
-from dawg_orchestrator.resources.conditions import Condition, transitions
+from dawg_orchestrator.resources.conditions import read_conditions, transitions
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.protocol import Acceptance, LeaseId
 from dawg_orchestrator.resources.reasons import Reason
@@ -148,13 +148,12 @@ class Reporter:
 
     async def _announce(self, run: Run, before: JsonObject) -> None:
         """A Kubernetes Event for what went wrong outside the tests."""
-        known = [Condition.model_validate(entry) for entry in before.get("conditions") or ()]
-        now_there = [Condition.model_validate(entry) for entry in run.status.get("conditions") or ()]
+        known, now_there = (
+            read_conditions(status.get("conditions") or (), ("Succeeded",)) for status in (before, run.status)
+        )
         for condition in transitions(known, now_there):
             reason = Reason.of(condition.reason)
-            if condition.type != "Succeeded" or reason is None:
-                continue
-            if reason.infrastructure or reason in _ALARMING:
+            if reason is not None and (reason.infrastructure or reason in _ALARMING):
                 about = (run.namespace, run.name, run.uid)
                 await carry_out.announce(
                     self._cluster, TESTRUNS, about, reason, condition.message, warning=True, now=self._clock()

@@ -109,4 +109,7 @@ def _due(obj: JsonObject) -> datetime | None:
     if not completed or is_tracked(obj["metadata"]):
         return None
     text = (obj.get("spec") or {}).get("ttlAfterFinished")
-    return parse_time(completed) + (parse_duration(text) if text else _DEFAULT)
+    try:
+        return parse_time(completed) + (parse_duration(text) if text else _DEFAULT)
+    except ValueError:  # of another release, or of nobody's making: it stays for people to look at
+        return None

@@ -27,7 +27,7 @@ from dawg_orchestrator.planning.plan import (
     ScaleDeployment,
 )
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec, ScalingWindow
-from dawg_orchestrator.resources.conditions import Condition, set_condition
+from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.names import deployment_name
 from dawg_orchestrator.resources.reasons import Reason
@@ -133,7 +133,9 @@ def plan_pool(facts: PoolFacts, now: datetime) -> PoolPlan:
     if facts.refused is not None:
         look = now + _ASK_OWNERS_AGAIN
     elif current is None:
-        actions.append(CreateDeployment(deployment_name(facts.name, facts.template_hash), facts.template_hash, desired))
+        # First: if the cluster does not take the new agents, the old ones stay.
+        name = deployment_name(facts.name, facts.template_hash)
+        actions.insert(0, CreateDeployment(name, facts.template_hash, desired))
     elif target > have:
         actions += _grow(facts, current, keeping, target - have)
         scaled = (Reason.SCALED_UP, f"{have} → {target} agents: {facts.queued} tasks wait, {facts.running} run")
@@ -304,7 +306,7 @@ def _status(facts: PoolFacts, desired: int, scaled: bool, now: datetime) -> dict
 
 
 def _conditions(facts: PoolFacts, desired: int, serving: int, now: datetime) -> tuple[Condition, ...]:
-    known = tuple(Condition.model_validate(entry) for entry in facts.written.get("conditions") or ())
+    known = read_conditions(facts.written.get("conditions") or (), ("Ready", "ScalingLimited"))
     wanted = math.ceil((facts.queued + facts.running) / facts.spec.slots)
     failed = sum(agent.failed for agent in facts.agents)
     if facts.refused is not None:

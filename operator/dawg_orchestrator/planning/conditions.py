@@ -17,6 +17,14 @@ _NAMED = re.compile(
 )
 
 
+# With these an expression may take any time: each macro repeats its body, and a regular expression is compiled.
+_MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map)\s*(?:\(|//)")
+_MATCH = re.compile(r"\bmatches\b")
+_LITERAL_MATCH = re.compile(r"""\bmatches\(\s*[rR]?(?:'[^'{]*'|"[^"{]*")\s*\)""")
+_STEPS_TO_COMPILE = 40  # for each character
+MOST_STEPS = 500_000  # about half a second
+
+
 @lru_cache(maxsize=512)
 def _program(expression: str) -> cel.Program:
     return cel.compile(expression)
@@ -24,10 +32,23 @@ def _program(expression: str) -> cel.Program:
 
 def compile_condition(field: str, expression: str) -> None:
     """InvalidSpec when the expression is not CEL."""
+    if len(_MATCH.findall(expression)) > len(_LITERAL_MATCH.findall(expression)):
+        raise InvalidSpec(field, "matches() takes a regular expression in quotes, without {counts}")
     try:
         _program(expression)
     except ValueError as error:
         raise InvalidSpec(field, f"this is not a CEL expression: {str(error).splitlines()[0][:300]}") from error
+
+
+def steps(expression: str, tasks: int) -> int:
+    """How many steps an evaluation takes at most, roughly, in a run of so many tasks.
+
+    What a macro walks over is the tasks or a list that is written out, two characters an item; if there are several
+    macros, each may stand in another.
+    """
+    walked = max(tasks, len(expression) // 2)
+    compiled = _STEPS_TO_COMPILE * len(expression) * len(_MATCH.findall(expression))
+    return int(walked ** len(_MACRO.findall(expression))) * (1 + compiled)
 
 
 def named_tasks(expression: str) -> frozenset[str] | None:

@@ -64,7 +64,8 @@ def expand(spec: TestRunSpec) -> Graph:
     for position, task in enumerate(tasks):
         _check_task(f"spec.tasks[{position}]", task)
     order = _needs_first(tasks)
-    _check_inputs(tasks)
+    _check_inputs(tasks, order)
+    _check_conditions(tasks)
     cells = tuple(_cells(tasks))
     _check_keys(cells)
     of_task: dict[str, list[int]] = {}
@@ -186,24 +187,36 @@ def _needs_first(tasks: Sequence[Task]) -> tuple[str, ...]:
         raise InvalidSpec("spec.tasks[].needs", f"the tasks need each other in a circle: {cycle}") from error
 
 
-def _check_inputs(tasks: Sequence[Task]) -> None:
-    needs = {task.name: task.needs for task in tasks}
+def _check_inputs(tasks: Sequence[Task], order: Sequence[str]) -> None:
+    if not any(task.inputs for task in tasks):
+        return
+    bits = {name: 1 << position for position, name in enumerate(order)}
+    earlier = _all_needs({task.name: task.needs for task in tasks}, order, bits)
     for position, task in enumerate(tasks):
-        earlier = _all_needs(task.name, needs) if task.inputs else set()
         for wanted in task.inputs:
-            if wanted.from_ not in earlier:
+            if not earlier[task.name] & bits.get(wanted.from_, 0):
                 raise InvalidSpec(
                     f"spec.tasks[{position}].inputs", f"it takes files of {wanted.from_!r}, so add that task to needs"
                 )
 
 
-def _all_needs(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """Everything a task needs, directly or through others."""
-    found: set[str] = set()
-    pending = list(needs[name])
-    while pending:
-        need = pending.pop()
-        if need not in found:
-            found.add(need)
-            pending.extend(needs[need])
+def _all_needs(needs: Mapping[str, Sequence[str]], order: Sequence[str], bits: Mapping[str, int]) -> dict[str, int]:
+    """The bits of all that each task needs, directly or through others; a set each would take minutes in a big run."""
+    found: dict[str, int] = {}
+    for name in order:
+        found[name] = 0
+        for need in needs[name]:
+            found[name] |= found[need] | bits[need]
     return found
+
+
+def _check_conditions(tasks: Sequence[Task]) -> None:
+    """All conditions are evaluated each time that the run is looked at, and nobody else is served meanwhile."""
+    steps = 0
+    for position, task in enumerate(tasks):
+        if task.when is None:
+            continue
+        steps += conditions.steps(task.when, len(tasks))
+        if steps > conditions.MOST_STEPS:
+            told = f"the run's conditions may take {steps} steps, {conditions.MOST_STEPS} are allowed; nest no macros"
+            raise InvalidSpec(f"spec.tasks[{position}].when", told)

@@ -37,7 +37,7 @@ def keep_waits(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
     A queue moves all the time; that must not cost a write for each run in it.
     """
     conditions = {entry["type"]: entry for entry in old.get("conditions") or ()}
-    tasks = {entry["index"]: entry for entry in old.get("tasks") or ()}
+    tasks = {entry.get("index"): entry for entry in old.get("tasks") or ()}
     return {
         **new,
         "conditions": [_kept(conditions.get(entry["type"]), entry, "status") for entry in new["conditions"]],

@@ -15,7 +15,7 @@ from dawg_orchestrator.planning.verdict import Judgement
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import FailedCase, TaskResult
 from dawg_orchestrator.resources.task import Backoff
-from dawg_orchestrator.resources.testrun import TestCounts
+from dawg_orchestrator.resources.testrun import MOST_COUNTED, TestCounts
 from dawg_orchestrator.resources.verdict import Verdict
 
 _JITTER = 0.2
@@ -152,6 +152,7 @@ def _passed_on_retry(state: TaskState) -> TaskState:
     counts = state.counts
     if counts is not None:
         flaky = min(state.failed_tests, counts.passed)
-        counts = counts.model_copy(update={"passed": counts.passed - flaky, "flaky": counts.flaky + flaky})
+        both = min(counts.flaky + flaky, MOST_COUNTED)
+        counts = counts.model_copy(update={"passed": counts.passed - flaky, "flaky": both})
     message = f"it passed on attempt {state.attempt}, after {state.test_failures} failed"
     return replace(state, verdict=Verdict.FLAKY, reason=Reason.FLAKY, message=message, counts=counts)

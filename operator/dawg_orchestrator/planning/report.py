@@ -12,13 +12,14 @@ from typing import Any, Literal, NamedTuple
 from dawg_orchestrator.planning.gate import HARMLESS_SKIPS, Deciding, MergeDecision, decide_merge
 from dawg_orchestrator.planning.graph import Cell
 from dawg_orchestrator.planning.progress import TaskState
-from dawg_orchestrator.resources.conditions import Condition, set_condition
+from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_duration, format_time
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import FailedCase
 from dawg_orchestrator.resources.testrun import (
     MAX_TASK_ENTRIES,
     MAX_TOP_FAILURES,
+    MOST_COUNTED,
     NO_TESTS,
     OUTPUTS_PER_RUN,
     STATUS_BUDGET,
@@ -111,7 +112,7 @@ def total(counts: Iterable[TestCounts]) -> TestCounts:
     sums = dict.fromkeys(TestCounts.model_fields, 0)
     for count in counts:
         for name in sums:
-            sums[name] += getattr(count, name)
+            sums[name] = min(sums[name] + getattr(count, name), MOST_COUNTED)
     return TestCounts(**sums)
 
 
@@ -130,7 +131,6 @@ def _decide(facts: ReportFacts) -> MergeDecision:
 
 
 def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now: datetime) -> Iterable[Condition]:
-    known = tuple(Condition.model_validate(entry) for entry in facts.written.get("conditions") or ())
     reason, message = _why(facts, running)
     finished = facts.verdict is not None
     passed = facts.verdict in GREEN
@@ -141,6 +141,7 @@ def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now:
         ("Failed", not passed if finished else None, reason, message),
         ("MergeAllowed", decision.allowed, decision.reason, decision.message),
     ]
+    known = read_conditions(facts.written.get("conditions") or (), [answer[0] for answer in answers])
     for kind, answer, why, text in answers:
         word = "Unknown" if answer is None else str(answer)
         known = set_condition(

@@ -23,6 +23,7 @@ class Restored:
     base_counts: TestCounts
     base_failures: tuple[TopFailure, ...]
     outputs: dict[int, dict[str, str]]
+    started_at: datetime | None
 
 
 def restore(
@@ -48,8 +49,9 @@ def restore(
         states.append(with_job(state, job_attempts.get(cell.index)))
     known = total(entry.tests for entry in parsed.tasks if entry.tests is not None and entry.verdict is not None)
     return Restored(
-        tuple(states), _difference(parsed.tests, known), tuple(parsed.top_failures), _outputs(graph, parsed)
-    )
+        tuple(states), _difference(parsed.tests, known), tuple(parsed.top_failures), _outputs(graph, parsed),
+        min(parsed.start_time, now) if parsed.start_time else None,
+    )  # fmt: skip
 
 
 def _from_entry(entry: TaskStatus, verdict: Verdict | None, now: datetime) -> TaskState:

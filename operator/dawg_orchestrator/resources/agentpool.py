@@ -20,6 +20,8 @@ from dawg_orchestrator.resources.task import (
     validated,
 )
 
+MAX_SLOTS = 64
+
 
 class ScalingWindow(Model):
     """From each time of ``cron`` (UTC) on, for ``for``, the pool keeps at least ``minAgents``."""
@@ -127,7 +129,7 @@ class AgentPoolSpec(Model):
 
     min_agents: int = Field(default=1, ge=0, le=1000)
     max_agents: int = Field(default=5, ge=1, le=1000)
-    slots: int = Field(default=4, ge=1, le=64)
+    slots: int = Field(default=4, ge=1, le=MAX_SLOTS)
     executor: Literal["Job", "Process", "Builtin"] = "Job"
     trust: Literal["trusted", "untrusted"] = "trusted"
     aging: Duration = parse_duration("10m")

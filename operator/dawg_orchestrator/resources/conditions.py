@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from dawg_orchestrator.resources.model import Model, Time
 from dawg_orchestrator.resources.reasons import Reason
@@ -23,6 +23,19 @@ class Condition(Model):
     message: str = Field(default="", max_length=1024)
     observed_generation: int | None = None
     last_transition_time: Time | None = None
+
+
+def read_conditions(entries: Iterable[Any], types: Collection[str]) -> tuple[Condition, ...]:
+    """Of the conditions on an object those that are ours to set; what cannot be read will be written anew."""
+    known = []
+    for entry in entries:
+        try:
+            condition = Condition.model_validate(entry)
+        except ValidationError:
+            continue
+        if condition.type in types:
+            known.append(condition)
+    return tuple(known)
 
 
 def set_condition(

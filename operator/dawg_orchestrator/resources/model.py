@@ -9,7 +9,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-DURATION_PATTERN = r"^([0-9]+(ms|s|m|h|d))+$"
+# So many digits that no sum of a time and a duration leaves the calendar.
+DURATION_PATTERN = r"^([0-9]{1,9}ms|[0-9]{1,8}s|[0-9]{1,7}m|[0-9]{1,6}h|[0-9]{1,5}d)+$"
+_DURATION_LENGTH = 32
+_YEARS = range(1970, 8000)
 _UNIT = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _STEPS = ((86400000, "d"), (3600000, "h"), (60000, "m"), (1000, "s"), (1, "ms"))
 
@@ -18,8 +21,8 @@ def parse_duration(text: object) -> timedelta:
     """Turn ``90s``, ``10m`` or ``1h30m`` into a timedelta; raise ValueError naming the accepted form."""
     if isinstance(text, timedelta):
         return text
-    if not isinstance(text, str) or not re.match(DURATION_PATTERN, text):
-        raise ValueError(f"{text!r} is not a duration; write it like 90s, 10m or 1h30m")
+    if not isinstance(text, str) or len(text) > _DURATION_LENGTH or not re.match(DURATION_PATTERN, text):
+        raise ValueError(f"{text!r:.60} is not a duration; write it like 90s, 10m or 1h30m, and at most 99999d")
     parts = re.findall(r"([0-9]+)(ms|s|m|h|d)", text)
     return sum((timedelta(**{_UNIT[unit]: int(number)}) for number, unit in parts), timedelta())
 
@@ -38,11 +41,15 @@ def format_duration(value: timedelta) -> str:
 
 def parse_time(text: object) -> datetime:
     """Turn the API's RFC 3339 text into an aware UTC datetime."""
-    if isinstance(text, datetime):
-        return text.astimezone(UTC)
-    if not isinstance(text, str):
+    if not isinstance(text, str | datetime):
         raise ValueError(f"{text!r} is not a time")
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        time = (datetime.fromisoformat(text) if isinstance(text, str) else text).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is not a time of our calendar") from error
+    if time.year not in _YEARS:
+        raise ValueError(f"{text!r} is not a time between the years {_YEARS.start} and {_YEARS.stop}")
+    return time
 
 
 def format_time(value: datetime) -> str:
@@ -59,7 +66,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 32}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": _DURATION_LENGTH}),
 ]
 Time = Annotated[
     datetime,

@@ -15,23 +15,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from dawg_orchestrator.resources.agentpool import MAX_SLOTS
 from dawg_orchestrator.resources.model import Duration, Model, Time
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.task import Results
-from dawg_orchestrator.resources.testrun import GitSource
+from dawg_orchestrator.resources.testrun import ExitCode, GitSource
 
 SESSION_PATH = "/v1/agent"
 ALIVE_SECONDS = 3.0  # an agent says Alive this often
 SILENCE_SECONDS = 15.0  # after this long without a word a serving leader ends the agent's leases
 KEEP_RESULTS_SECONDS = 600.0  # an agent keeps results this long while no leader answers
 
+Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+
 
 class LeaseId(Model):
     """A hold on an attempt; ordered, so that agents refuse what an earlier term says."""
 
-    term: int
-    number: int
+    term: int = Field(ge=1)
+    number: int = Field(ge=1)
 
     def __str__(self) -> str:
         return f"{self.term}.{self.number}"
@@ -120,7 +123,7 @@ class Hello(Model):
     kind: Literal["hello"] = "hello"
     pool: str
     version: str
-    slots: int
+    slots: Slots
     draining: bool = False
     holding: list[Held] = Field(default_factory=list)
     finished: list[Finished] = Field(default_factory=list)
@@ -136,7 +139,7 @@ class Progress(Model):
     message: str = ""
     started_at: Time | None = None
     commit: str | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
 
 
 class Report(Model):
@@ -155,7 +158,7 @@ class Alive(Model):
     """
 
     kind: Literal["alive"] = "alive"
-    slots: int | None = None
+    slots: Slots | None = None
     holding: list[LeaseId] | None = None
 
 

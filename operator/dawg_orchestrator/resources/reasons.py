@@ -114,6 +114,7 @@ class Reason(StrEnum):
     AGENTS_READY = "AgentsReady", "As many agents as wanted are connected."
     AGENTS_STARTING = "AgentsStarting", "Agents are being started."
     AGENTS_FAILING = "AgentsFailing", "Agents' pods do not become ready."
+    AGENTS_REFUSED = "AgentsRefused", "The cluster does not accept the pods that the pool describes."
     WITHIN_LIMITS = "WithinLimits", "The pool has as many agents as the queue asks for."
     AT_MAXIMUM = "AtMaximum", "The queue asks for more agents than maxAgents."
     SCALED_UP = "ScaledUp", "Agents were added because tasks wait."

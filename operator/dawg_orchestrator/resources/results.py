@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dawg_orchestrator.resources.model import Model, Time
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.testrun import MAX_TOP_FAILURES, TestCounts
+from dawg_orchestrator.resources.testrun import MAX_TOP_FAILURES, ExitCode, TestCounts
 
 MAX_MESSAGE = 1000  # characters of a failure's message that travel to status; the whole text is in the store
 
@@ -103,7 +103,7 @@ class TaskResult(Model):
     may still be there. ``exit_code`` is None when the test never ended by itself.
     """
 
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     infrastructure: Reason | None = None
     oom_killed: bool = False
     over_limit: Reason | None = None  # what the test used up before it failed

@@ -17,6 +17,8 @@ MAX_TOP_FAILURES = 20
 STATUS_BUDGET = 256 * 1024  # bytes of JSON
 OUTPUTS_PER_TASK = 4 * 1024
 OUTPUTS_PER_RUN = 64 * 1024
+MOST_COUNTED = 1_000_000_000  # single tests
+MOST_ATTEMPTS = 1000
 
 
 class SecretReference(Model):
@@ -125,16 +127,21 @@ class TestRunSpec(Model):
     cancelled: bool = False
 
 
+Count = Annotated[int, Field(ge=0, le=MOST_COUNTED)]
+Attempts = Annotated[int, Field(ge=0, le=MOST_ATTEMPTS)]
+ExitCode = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+
+
 class TestCounts(Model):
     """Single tests, each counted once: one that failed and then passed is flaky."""
 
     __test__ = False
 
-    total: int = 0
-    passed: int = 0
-    failed: int = 0
-    flaky: int = 0
-    skipped: int = 0
+    total: Count = 0
+    passed: Count = 0
+    failed: Count = 0
+    flaky: Count = 0
+    skipped: Count = 0
 
 
 NO_TESTS = TestCounts()
@@ -152,19 +159,19 @@ class QueueStatus(Model):
 class RetryCounts(Model):
     """Attempts already used up, by what went wrong."""
 
-    infra: int = 0
-    tests: int = 0
+    infra: Attempts = 0
+    tests: Attempts = 0
 
 
 class TaskStatus(Model):
     """One task of the frozen expansion, as far as it has come."""
 
     name: TaskName
-    index: int = 0
+    index: int = Field(default=0, ge=0, lt=MAX_TASKS)
     cell: dict[str, str] | None = None
     shard: int | None = None
     verdict: str | None = None
-    attempt: int = 0
+    attempt: Attempts = 0
     retries: RetryCounts | None = None
     agent: str | None = None
     job: str | None = None
@@ -172,7 +179,7 @@ class TaskStatus(Model):
     message: str | None = Field(default=None, max_length=1024)
     start_time: Time | None = None
     completion_time: Time | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     tests: TestCounts | None = None
     cached: bool | None = None
 

@@ -50,7 +50,7 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
         "spec": testrun.get("spec") or {},
         "status": testrun.get("status") or {},
     }
-    return RunRecord(run, tasks)
+    return RunRecord(_storable_row(run), [_storable_row(task) for task in tasks])
 
 
 def read_status(testrun: dict[str, Any]) -> TestRunStatus:
@@ -123,7 +123,7 @@ def _task_row(uid: str, task: RunTask) -> Row:
         "attempt": status.attempt,
         "verdict": status.verdict,
         "reason": status.reason,
-        "message": storable(status.message),
+        "message": status.message,
         "started": status.start_time,
         "completed": status.completion_time,
         "exit_code": status.exit_code,
@@ -159,6 +159,10 @@ def _task_sums(tasks: list[Row]) -> Row:
 
 def _seconds(duration: timedelta | None) -> float | None:
     return duration.total_seconds() if duration is not None else None
+
+
+def _storable_row(row: Row) -> Row:
+    return {name: storable(value) or value if isinstance(value, str) else value for name, value in row.items()}
 
 
 def storable(text: str | None, limit: int | None = None) -> str | None:
