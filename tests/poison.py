@@ -43,6 +43,7 @@ TIMES = (
     "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59",
 )  # fmt: skip
 _NUMBERS = (0, 1, -1, 2, 40, 255, 256, 1000, 2**31, LARGEST, -LARGEST - 1)
+_KEYS = tuple(text for text in TEXTS if len(text) <= 63)  # what a rule says of parameters and matrices
 _LABEL_KEYS = (
     "a", "a" * 63, "dawg.dev/run-uid", "dawg.dev/index", "dawg.dev/for-tests", "dawg.dev/role", "d" * 63 + ".dev/x",
     "app.kubernetes.io/instance-argocd", "argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name",
@@ -83,6 +84,12 @@ def annotations() -> st.SearchStrategy[dict[str, str]]:
 def names() -> st.SearchStrategy[str]:
     """Names that the apiserver takes."""
     return st.sampled_from(_NAMES)
+
+
+@st.composite
+def metadata(draw: st.DrawFn) -> JsonObject:
+    """What an object's owner may say of it."""
+    return {"name": draw(names()), "labels": draw(labels()), "annotations": draw(annotations())}
 
 
 def junk() -> st.SearchStrategy[Any]:
@@ -172,11 +179,9 @@ def _lists(schema: Schema) -> st.SearchStrategy[list[Any]]:
 
 def _objects(schema: Schema) -> st.SearchStrategy[JsonObject]:
     if isinstance(inner := schema.get("additionalProperties"), dict):
-        return st.dictionaries(
-            st.sampled_from(TEXTS[:40]), values(inner), max_size=min(schema.get("maxProperties", 3), 3)
-        )
+        return st.dictionaries(st.sampled_from(_KEYS), values(inner), max_size=min(schema.get("maxProperties", 3), 3))
     if not schema.get("properties"):
-        return st.dictionaries(st.sampled_from(TEXTS[:40]), junk(), max_size=2)
+        return st.dictionaries(st.sampled_from(_KEYS), junk(), max_size=2)
     return _records(schema)
 
 
