@@ -31,6 +31,11 @@ class Story:
         self.kubectl.apply(manifest)
         self._created.append((manifest["kind"], manifest["metadata"]["name"]))
 
+    def given_new(self, manifest: JsonObject) -> None:
+        """An object that is too large to be applied, which keeps a copy of it."""
+        self.kubectl.create(manifest)
+        self._created.append((manifest["kind"], manifest["metadata"]["name"]))
+
     def when_applied(self, *tasks: JsonObject, name: str | None = None, **spec: Any) -> str:
         """A TestRun of these tasks; returns its name."""
         chosen = name or f"run-{self.mark}-{len(self._created)}"

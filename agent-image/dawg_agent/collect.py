@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,27 +46,47 @@ class Collected:
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Compile a glob: ``**/`` any folders, ``*`` and ``?`` within one name, ``[…]`` one character."""
-    text, at = "", 0
-    glob = glob.removeprefix("./")
+    """Compile a glob: ``**/`` any folders, ``*`` and ``?`` within one name, ``[…]`` one character.
+
+    What stands between two wildcards is taken where it first fits (an atomic group), and never looked for again: other
+    places would not help, and to try them all takes for ever.
+    """
+    *folders, last = glob.removeprefix("./").split("/")
+    text = run = ""
+    floats = False
+    for folder in folders:
+        if folder != "**":
+            run += _one_name(folder) + "/"
+            continue
+        text += f"(?>(?:[^/]+/)*?{run})" if floats and run else run
+        floats, run = True, ""
+    run += ".*" if last == "**" else _one_name(last)
+    text += f"(?:[^/]+/)*?{run}" if floats else run
+    with warnings.catch_warnings(action="ignore"):  # of classes that a later Python may read otherwise
+        try:
+            return re.compile(f"(?:{text})\\Z", re.DOTALL)
+        except re.error:
+            return re.compile(re.escape(glob) + r"\Z")
+
+
+def _one_name(glob: str) -> str:
+    """The expression for one step of a path."""
+    pieces, at = [""], 0
     while at < len(glob):
-        if glob.startswith("**/", at) and (at == 0 or glob[at - 1] == "/"):
-            text, at = text + "(?:[^/]+/)*", at + 3
-        elif glob.startswith("**", at):
-            text, at = text + ".*", at + 2
-        elif glob[at] == "*":
-            text, at = text + "[^/]*", at + 1
+        if glob[at] == "*":
+            pieces, at = [*pieces, ""] if pieces[-1] or len(pieces) == 1 else pieces, at + 1
         elif glob[at] == "?":
-            text, at = text + "[^/]", at + 1
+            pieces[-1], at = pieces[-1] + "[^/]", at + 1
         elif glob[at] == "[" and (end := glob.find("]", at + 2)) > 0:
             inside = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            text, at = text + f"[{'^' + inside[1:] if inside[0] in '!^' else inside}]", end + 1
+            negated = inside[0] in "!^"
+            pieces[-1], at = pieces[-1] + (f"[^/{inside[1:]}]" if negated else f"[{inside}]"), end + 1
         else:
-            text, at = text + re.escape(glob[at]), at + 1
-    try:
-        return re.compile(f"(?:{text})\\Z", re.DOTALL)
-    except re.error:
-        return re.compile(re.escape(glob) + r"\Z")
+            pieces[-1], at = pieces[-1] + re.escape(glob[at]), at + 1
+    first, *others = pieces
+    if not others:
+        return first
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in others[:-1]) + f"[^/]*{others[-1]}"
 
 
 def walk(root: Path) -> Iterator[Found]:

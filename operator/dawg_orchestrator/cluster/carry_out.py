@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -33,6 +34,8 @@ from dawg_orchestrator.planning.plan import (
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_micro_time
 from dawg_orchestrator.resources.reasons import Reason
+
+_OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 
 
 class Refused(ClusterError):
@@ -188,6 +191,8 @@ async def check_test_secrets(cluster: Cluster, namespace: str, secrets: Iterable
 
 
 async def _secret_metadata(cluster: Cluster, namespace: str, name: str) -> JsonObject:
+    if re.fullmatch(_OBJECT_NAME, name) is None:  # as part of a URL it could lead anywhere
+        raise Refused(Reason.SECRET_MISSING, f"{name!r:.300} is no name that a Secret can have")
     try:
         found = await cluster.get(SECRETS, namespace, name, metadata_only=True)
     except NotFound:

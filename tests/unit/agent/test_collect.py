@@ -62,10 +62,21 @@ def names(collected: Collected, kind: str) -> list[str]:
         ("[!a].txt", ["b.txt"], ["a.txt"]),
         ("a+b(1).txt", ["a+b(1).txt"], ["aab1.txt"]),
         ("[", ["["], ["a"]),
+        ("[z-a]", ["[z-a]"], ["z"]),
+        ("**/**/a/**/b*c*", ["a/bc", "x/a/y/z/b-c-d"], ["a/x/bd", "b/bc"]),
+        ("a[!b]c", ["adc"], ["abc", "a/c"]),
     ],
 )
 def test_globs_match_as_people_expect(glob: str, matches: list[str], others: list[str]) -> None:
     assert [name for name in matches + others if glob_pattern(glob).match(name)] == matches
+
+
+@pytest.mark.parametrize(("glob", "name"), [("**/" * 60 + "x", "a/" * 60 + "y"), ("*a" * 60 + "b", "a" * 200)])
+def test_a_glob_of_many_wildcards_is_matched_at_once(glob: str, name: str) -> None:
+    started = time.process_time()
+
+    assert not glob_pattern(glob).match(name)
+    assert time.process_time() - started < 1  # an agent's other tasks wait meanwhile; it was longer than any lease
 
 
 def test_reports_are_found_below_the_working_directory_and_the_results_folder(volume: Volume) -> None:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from builders import NAMESPACE, NOON, a_graph, a_task_spec, pool_object, run_object
 from crdschema import faults, schema_of
-from dawg_orchestrator.cluster.client import TESTRUNS
+from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.controller import resync, ttl
 from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.errors import InvalidSpec
@@ -19,6 +20,7 @@ from dawg_orchestrator.planning.patch import keep_waits
 from dawg_orchestrator.planning.report import total
 from dawg_orchestrator.resources.model import parse_duration, parse_time
 from dawg_orchestrator.resources.protocol import FROM_AGENT
+from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.testrun import MOST_COUNTED, TestCounts
 from dawg_orchestrator.store.testrun import record_of
@@ -192,6 +194,21 @@ def test_slots_that_no_agent_can_have_are_refused(said: dict[str, Any]) -> None:
 def test_a_result_that_no_status_can_hold_is_refused(result: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TaskResult.model_validate(result)
+
+
+# Names that lead elsewhere
+
+
+class NobodyAnswers(Cluster):
+    def __init__(self) -> None:
+        """Whoever asks this cluster fails."""
+
+
+@pytest.mark.parametrize("name", ["..", "../configmaps/a", "a?watch=true", "a/../b", "a#b", "", "A", "a\n"])
+async def test_a_name_that_no_secret_can_have_is_not_asked_for(name: str) -> None:
+    with pytest.raises(carry_out.Refused, match="is no name that a Secret can have") as refused:
+        await carry_out.check_test_secrets(NobodyAnswers(), NAMESPACE, [name])
+    assert refused.value.reason is Reason.SECRET_MISSING
 
 
 # One object that breaks
