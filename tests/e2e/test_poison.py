@@ -171,8 +171,8 @@ class Poisoned:
         self.ordinary += [shared.when_applied(task(), pool=warm) for _ in range(6)]
 
     @staticmethod
-    def _run(name: str, pool: str, spec: JsonObject, metadata: JsonObject, _: str = "") -> JsonObject:
-        return an_object("TestRun", name, {"pool": pool, "ttlAfterFinished": "1h", **spec}, **metadata)
+    def _run(name: str, pool: str, spec: JsonObject, metadata: JsonObject | None = None, _: str = "") -> JsonObject:
+        return an_object("TestRun", **{"name": name, **(metadata or {})}, spec={"pool": pool, **spec})
 
 
 @pytest.fixture(scope="module")
