@@ -15,8 +15,9 @@ from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.controller import resync, ttl
 from dawg_orchestrator.controller.desk import Desk
-from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, InvalidSpec
 from dawg_orchestrator.planning.patch import keep_waits
+from dawg_orchestrator.planning.plan import CreateDeployment
 from dawg_orchestrator.planning.report import total
 from dawg_orchestrator.resources.model import parse_duration, parse_time
 from dawg_orchestrator.resources.protocol import FROM_AGENT
@@ -209,6 +210,43 @@ async def test_a_name_that_no_secret_can_have_is_not_asked_for(name: str) -> Non
     with pytest.raises(carry_out.Refused, match="is no name that a Secret can have") as refused:
         await carry_out.check_test_secrets(NobodyAnswers(), NAMESPACE, [name])
     assert refused.value.reason is Reason.SECRET_MISSING
+
+
+# Pools whose pods no cluster takes
+
+
+class Refusing(Cluster):
+    def __init__(self, error: ClusterError) -> None:
+        """Whatever is created, this is the answer."""
+        self._error = error
+
+    async def create(self, *_: Any, **__: Any) -> dict[str, Any]:
+        raise self._error
+
+
+CREATE = CreateDeployment("a-agents-t1", "t1", 1)
+
+
+@pytest.mark.parametrize("error", [Invalid("memory: may not be less than 0", 422), Forbidden("a policy says no", 403)])
+async def test_a_cluster_that_refuses_a_pools_agents_is_a_reason(error: ClusterError) -> None:
+    with pytest.raises(carry_out.Refused, match=str(error)) as refused:
+        await carry_out.change_agents(Refusing(error), NAMESPACE, ("a", "uid-a", "Job"), {}, CREATE, "-100")
+    assert refused.value.reason is Reason.AGENTS_REFUSED
+
+
+async def test_a_missing_right_says_nothing_of_the_pool() -> None:
+    error = Forbidden('system:x cannot create resource "deployments"', 403)
+    with pytest.raises(Forbidden):
+        await carry_out.change_agents(Refusing(error), NAMESPACE, ("a", "uid-a", "Job"), {}, CREATE, "-100")
+
+
+def test_a_pool_that_changes_is_asked_about_at_once() -> None:
+    desk = a_desk()
+    pool = desk.pools[NAMESPACE, "default"]
+    pool.asked_at = NOON
+    desk.see_pool(pool_object(version=2, maxAgents=7))
+
+    assert pool.asked_at is None
 
 
 # One object that breaks
