@@ -6,13 +6,15 @@ import argparse
 import asyncio
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import starts, throughput, usage
-from benchmarks.figures import Spread, ratio
+from benchmarks import crowd, jobs, publish, ranges, starts, throughput
+from benchmarks.figures import HEADINGS, Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
 from localcluster import commands, engine, kubectl, packages, paths
@@ -24,15 +26,23 @@ from localcluster.progress import Step, say, step
 
 BENCH = Image("dawg-bench", paths.REPOSITORY / "tests" / "images" / "bench" / "Dockerfile")
 RESULT = paths.REPOSITORY / "build" / "bench.json"
-PARTS = ("start", "throughput")
+PARTS = {
+    "start": "how soon a warm test starts and its verdict is known",
+    "throughput": "how many tasks a second",
+    "job": "the same for tasks in Jobs",
+    "crowd": "many live runs: memory, an urgent run among them, a new leader",
+}
+_AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
 examples:
-  hack/bench                       everything; about ten minutes
+  hack/bench                       everything; about half an hour
   hack/bench start --rounds 5      only how soon tests start, and quickly
-  hack/bench --output json
+  hack/bench --check               is what build/bench.json holds within hack/benchmarks/ranges.toml?
+  hack/bench start --check         measure, then compare
+  hack/bench --publish             put what build/bench.json holds into docs/performance.md
 
-Needs the cluster of hack/up. Figures are ratios to bare Jobs of the same run on the same machine; the samples are in
-build/bench.json.
+Needs the cluster of hack/up. Figures are ratios to bare Jobs of the same run on the same machine; they and all samples
+are in build/bench.json, which keeps the last measurement of each part.
 """
 
 
@@ -41,35 +51,42 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="hack/bench", description="Measure how fast runs are, beside bare Jobs.", epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which of {', '.join(PARTS)}; all when none is named")
+    told = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{told} (default: all)")
     parser.add_argument("--rounds", type=int, default=40, help="rounds of the part start (default: 40)")
     parser.add_argument("--warm", type=int, default=25, help="warm runs in each of them (default: 25)")
     parser.add_argument("--repeat", type=int, default=3, help="rounds of the part throughput (default: 3)")
     parser.add_argument("--tasks", type=int, default=500, help="tasks of the part throughput (default: 500)")
+    parser.add_argument("--jobs", type=int, default=20, help="rounds of the part job (default: 20)")
+    parser.add_argument("--live", type=int, default=10_000, help="runs of the part crowd (default: 10000)")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
+    parser.add_argument("--check", nargs="?", const=RESULT, type=Path, metavar="FILE",
+                        help="compare with ranges.toml, and fail when a figure is out of its range")  # fmt: skip
+    parser.add_argument("--publish", action="store_true", help="write figures and plots into docs/performance.md")
     options = parser.parse_args(arguments)
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part is named {unknown[0]!r}; there are {', '.join(PARTS)}")
-    options.parts = options.parts or list(PARTS)
     return options
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when everything was measured, else 1."""
+    """0 when everything was measured, and is within its range if that was asked; else 1."""
     options = _parse(arguments)
     try:
-        figures = asyncio.run(_measure(options, _image()))
+        if options.parts or not (options.check or options.publish):
+            asyncio.run(_measure(options, _image()))
+        if options.publish:
+            publish.publish(json.loads(RESULT.read_text()))
+        return ranges.check(options.check) if options.check else 0
+    except FileNotFoundError as error:
+        say(f"hack/bench: {error.filename} does not exist; measure first")
+        return 1
     except (ClusterError, ApiError, RuntimeError, TimeoutError) as error:
         say(f"hack/bench: {type(error).__name__}: {error}")
         return 1
     except KeyboardInterrupt:
         say("\nhack/bench: interrupted")
         return 130
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2))
-    if options.output == "json":
-        print(json.dumps(figures, indent=2))
-    return 0
 
 
 def _image() -> str:
@@ -83,57 +100,40 @@ def _image() -> str:
     return image.reference
 
 
-async def _measure(options: argparse.Namespace, image: str) -> dict[str, Any]:
-    figures: dict[str, Any] = {"machine": _machine()}
-    async with opened(image) as place:
-        with step("start the agents"):
-            pool = await place.pool(executor="Process", minAgents=2, maxAgents=2, slots=4)
-        if "start" in options.parts:
-            figures |= await _starts(options, place, pool)
-        if "throughput" in options.parts:
-            figures |= await _throughput(options, place, pool)
-    return figures
+async def _measure(options: argparse.Namespace, image: str) -> None:
+    measures: dict[str, Callable[[argparse.Namespace, Place, Step], Any]] = {
+        "start": _starts, "throughput": _throughput, "job": _jobs, "crowd": _crowd,
+    }  # fmt: skip
+    for name in options.parts or PARTS:
+        async with opened(image) as place:
+            with step(f"{name}: {PARTS[name]}") as current:
+                part: Part = await measures[name](options, place, current)
+        entry = {**_circumstances(), **part.wire()}
+        _keep(name, entry)
+        print(json.dumps({name: entry}, indent=2) if options.output == "json" else _table(part), flush=True)
 
 
-async def _starts(options: argparse.Namespace, place: Place, pool: str) -> dict[str, Any]:
-    with step("how soon a test starts") as current, usage.measured() as used:
-        found = await starts.compare(place, pool, options.rounds, options.warm, _note(current))
-    runs = 2 * (options.rounds + 1) * options.warm
-    writes = {who: count / runs for who, count in used.writes.items() if "testruns" in who}
-    if options.output == "table":
-        _print_starts(found)
-        print(f"\nwrites per warm run: {', '.join(f'{who} {count:.2f}' for who, count in sorted(writes.items()))}")
-        print(f"controller: {used.cpu_seconds / runs * 1000:.2f} ms CPU per run, {used.rss_mib:.0f} MiB")
-    cost = {"cpu_ms_per_run": used.cpu_seconds / runs * 1000, "rss_mib": used.rss_mib, "writes_per_run": writes}
-    samples = {"warm_start_ms": found.warm.starts, "warm_verdict_ms": found.warm.ends,
-               "bare_start_ms": found.bare.starts, "bare_complete_ms": found.bare.ends}  # fmt: skip
-    return {**found.wire(), "cost": cost, "samples": samples}
+async def _starts(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    pool = await place.pool(executor="Process", minAgents=_AGENTS, maxAgents=_AGENTS, slots=_SLOTS)
+    return await starts.compare(place, pool, options.rounds, options.warm, _note(current))
 
 
-def _print_starts(found: starts.Starts) -> None:
-    print(f"{'':36}{'warm p50 / p95 / p99 ms':>28}{'bare p50 ms':>14}{'times faster (95 %)':>26}{'goal':>8}")
-    for name, warm, bare, times, goal in found.rows():
-        print(f"{name:36}{_milliseconds(warm):>28}{bare.p50:>14.0f}{times:>26}{goal:>8}")
+async def _throughput(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    pool = await place.pool(executor="Process", minAgents=_AGENTS, maxAgents=_AGENTS, slots=_SLOTS)
+    return await throughput.compare(
+        place, pool, _AGENTS * _SLOTS, options.repeat, options.tasks, 20, _note(current)
+    )  # fmt: skip
 
 
-def _milliseconds(spread: Spread) -> str:
-    return f"{spread.p50:.1f} / {spread.p95:.1f} / {spread.p99:.1f}"
+async def _jobs(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    pool = await place.pool(executor="Job", minAgents=1, maxAgents=1, slots=_SLOTS)
+    return await jobs.compare(place, pool, options.jobs, _note(current))
 
 
-async def _throughput(options: argparse.Namespace, place: Place, pool: str) -> dict[str, Any]:
-    with step("how many tasks a second") as current, usage.measured() as used:
-        found = await throughput.compare(place, pool, options.repeat, options.tasks, 20, _note(current))
-    if options.output == "table":
-        bare = sorted(found.bare)[len(found.bare) // 2]
-        print(f"\nbare Jobs, 20 at once: {bare:.1f} a second")
-        for name, rates, goal in (
-            (f"one run of {options.tasks} tasks", found.one_run, 150),
-            (f"{options.tasks} runs of one task", found.many_runs, 50),
-        ):
-            print(f"{name:24} {', '.join(f'{rate:.0f}' for rate in rates)} a second: "
-                  f"{ratio(rates, found.bare)} times a bare Job's rate (goal ≥ {goal})")  # fmt: skip
-        print(f"controller: {used.rss_mib:.0f} MiB")
-    return {"throughput": found.wire()}
+async def _crowd(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    crowded = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
+    free = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
+    return await crowd.measure(place, crowded, free, options.live, 20, 3, _note(current))
 
 
 def _note(current: Step) -> Callable[[str], None]:
@@ -143,12 +143,31 @@ def _note(current: Step) -> Callable[[str], None]:
     return note
 
 
-def _machine() -> dict[str, Any]:
+def _keep(name: str, entry: dict[str, Any]) -> None:
+    """Put a part into the result; the other parts keep what was measured before."""
+    known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps({**known, name: entry}, indent=2))
+
+
+def _table(part: Part) -> str:
+    rows = [HEADINGS, *(figure.cells() for figure in part.figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", part.told] if part.told else lines)
+
+
+def _circumstances() -> dict[str, Any]:
+    """Which machine, which version, which command, when."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = (line.partition(":")[2].strip() for line in lines if "model name" in line)
-    model = next(models, platform.machine())
-    version = json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"]
-    return {"cpu": model, "kernel": platform.release(), "kubernetes": version, "command": " ".join(sys.argv[1:])}
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    describe = ["git", "-C", str(paths.REPOSITORY), "describe", "--always", "--dirty"]
+    version = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "at": f"{datetime.now(UTC):%Y-%m-%d}", "command": " ".join(["hack/bench", *sys.argv[1:]]), "version": version,
+        "machine": f"{len(models)} cores, {models[0] if models else platform.machine()}", "kernel": platform.release(),
+        "kubernetes": json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

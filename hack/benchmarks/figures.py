@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 RESAMPLES = 1000
 SEED = 20260101
@@ -21,25 +22,57 @@ class Spread:
     p99: float
     worst: float
 
-    def wire(self) -> dict[str, float]:
-        """For JSON."""
-        return {"n": self.count, "p50": self.p50, "p95": self.p95, "p99": self.p99, "max": self.worst}
+    def __str__(self) -> str:
+        return f"{self.p50:.1f} / {self.p95:.1f} / {self.p99:.1f}"
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster, with the 95 % interval of a bootstrap over both arms."""
+    """How many times one is the other, with the 95 % interval of a bootstrap over both arms."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})"
+        return f"{_short(self.value)} ({_short(self.low)} to {_short(self.high)})"
 
-    def wire(self) -> dict[str, float]:
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of the table. ``value`` is what ``goal`` and the range file speak of; ``by_floor`` is 1 at the floor."""
+
+    key: str
+    name: str
+    measured: str
+    compared: str  # what it is measured against, in the same unit
+    value: float
+    told: str  # the value as people read it, with its interval
+    goal: str
+    floor: str = ""
+    by_floor: float | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """For a table."""
+        by_floor = "" if self.by_floor is None else f"{self.by_floor:.2f}"
+        return self.name, self.measured, self.compared, self.told, self.goal, self.floor, by_floor
+
+
+HEADINGS = ("figure", "measured", "bare Job", "value (95 %)", "goal", "floor", "by floor")
+
+
+@dataclass(frozen=True)
+class Part:
+    """All that one part of the benchmark has found."""
+
+    figures: list[Figure]
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)
+    told: str = ""  # what people may want to know beside the table
+
+    def wire(self) -> dict[str, Any]:
         """For JSON."""
-        return {"ratio": self.value, "low": self.low, "high": self.high}
+        return {"figures": [asdict(figure) for figure in self.figures], "samples": self.samples, "usage": self.usage}
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -54,9 +87,14 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(len(samples), p50, p95, p99, max(samples))
 
 
-def ratio(slow: Sequence[float], fast: Sequence[float], of_fast: float = 0.5) -> Ratio:
-    """The median of the slow arm by a percentile of the fast one."""
-    return _bootstrap(slow, fast, lambda a, b: percentile(a, 0.5) / percentile(b, of_fast))
+def median(samples: Sequence[float]) -> float:
+    """The middle one."""
+    return percentile(samples, 0.5)
+
+
+def ratio(first: Sequence[float], second: Sequence[float], of_second: float = 0.5) -> Ratio:
+    """The median of the first arm by a percentile of the second."""
+    return _bootstrap(first, second, lambda a, b: percentile(a, 0.5) / percentile(b, of_second))
 
 
 def _bootstrap(
@@ -67,3 +105,7 @@ def _bootstrap(
         figure(chance.choices(first, k=len(first)), chance.choices(second, k=len(second))) for _ in range(RESAMPLES)
     )
     return Ratio(figure(first, second), found[int(0.025 * RESAMPLES)], found[int(0.975 * RESAMPLES) - 1])
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

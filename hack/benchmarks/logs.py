@@ -21,11 +21,11 @@ class Api:
     def __init__(self, connection: http.client.HTTPConnection, token: str) -> None:
         self._connection, self._token = connection, token
 
-    def run_log(self, run: str) -> bytes:
-        """The log of a run's first task, once it is stored."""
+    def run_log(self, run: str, index: int = 0) -> bytes:
+        """The log of one task of a run, once it is stored."""
         deadline = time.monotonic() + _PATIENCE
         while True:
-            path = f"/v1/runs/{NAMESPACE}/{run}/log?index=0"
+            path = f"/v1/runs/{NAMESPACE}/{run}/log?index={index}"
             self._connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})
             answer = self._connection.getresponse()
             body = answer.read()

@@ -17,6 +17,7 @@ from localcluster import certificates
 
 NAMESPACE = certificates.RELEASE_NAMESPACE
 LABEL = "dawg-bench"
+_DELETES_AT_ONCE = 16
 
 
 @dataclass
@@ -30,7 +31,9 @@ class Watched:
     async def until_ended(self, *names: str, within: float = 600) -> list[float]:
         """Wait for the ends of all these; their times."""
         async with asyncio.timeout(within), self.changed:
-            await self.changed.wait_for(lambda: all(name in self.ended for name in names))
+            for name in names:
+                while name not in self.ended:
+                    await self.changed.wait()
         return [self.ended[name] for name in names]
 
 
@@ -50,9 +53,9 @@ class Place:
         self.serial += 1
         return f"{kind}-{self.mark}-{self.serial}"
 
-    async def create(self, resource: Resource, body: JsonObject) -> float:
+    async def create(self, resource: Resource, body: JsonObject, namespace: str = NAMESPACE) -> float:
         """Create an object; when (ms) the apiserver had acknowledged it."""
-        await self.cluster.create(resource, NAMESPACE, body)
+        await self.cluster.create(resource, namespace, body)
         return now_ms()
 
     async def pool(self, **spec: Any) -> str:
@@ -101,8 +104,8 @@ async def opened(image: str) -> AsyncIterator[Place]:
     async with Cluster(find_credentials(), user_agent="dawg-bench") as cluster:
         place = Place(cluster, secrets.token_hex(3), image, Watched(), Watched())
         watching = [
-            asyncio.create_task(_watch(place, TESTRUNS, place.runs)),
-            asyncio.create_task(_watch(place, JOBS, place.jobs)),
+            asyncio.create_task(watch(place, TESTRUNS, place.runs)),
+            asyncio.create_task(watch(place, JOBS, place.jobs)),
         ]
         try:
             yield place
@@ -110,14 +113,15 @@ async def opened(image: str) -> AsyncIterator[Place]:
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            await _tidy(place)
+            await tidied(place, NAMESPACE, TESTRUNS, JOBS, AGENTPOOLS)
 
 
-async def _watch(place: Place, resource: Resource, watched: Watched) -> None:
+async def watch(place: Place, resource: Resource, watched: Watched, namespace: str = NAMESPACE) -> None:
+    """For ever: see the ends of this benchmark's objects."""
     selector = {"labelSelector": f"{LABEL}={place.mark}"}
-    _, version = await place.cluster.list(resource, NAMESPACE, selector)
+    _, version = await place.cluster.list(resource, namespace, selector)
     while True:
-        async for kind, thing in place.cluster.watch(resource, NAMESPACE, version, selector):
+        async for kind, thing in place.cluster.watch(resource, namespace, version, selector):
             seen = now_ms()
             version = thing["metadata"].get("resourceVersion", version)
             name = thing["metadata"].get("name", "")
@@ -136,9 +140,17 @@ def _has_ended(resource: Resource, thing: JsonObject) -> bool:
     return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
 
 
-async def _tidy(place: Place) -> None:
-    for resource in (TESTRUNS, JOBS, AGENTPOOLS):
-        items, _ = await place.cluster.list(resource, NAMESPACE, {"labelSelector": f"{LABEL}={place.mark}"})
-        for item in items:
+async def tidied(place: Place, namespace: str, *resources: Resource) -> None:
+    """Delete all that this benchmark has created, kind by kind."""
+    at_once = asyncio.Semaphore(_DELETES_AT_ONCE)
+
+    async def delete(resource: Resource, name: str) -> None:
+        async with at_once:
             with suppress(NotFound):
-                await place.cluster.delete(resource, NAMESPACE, item["metadata"]["name"], propagation="Background")
+                await place.cluster.delete(resource, namespace, name, propagation="Background")
+
+    for resource in resources:
+        items, _ = await place.cluster.list(
+            resource, namespace, {"labelSelector": f"{LABEL}={place.mark}"}, metadata_only=True
+        )
+        await asyncio.gather(*(delete(resource, item["metadata"]["name"]) for item in items))

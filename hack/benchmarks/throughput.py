@@ -1,46 +1,53 @@
-"""How many tasks a second: one run of many, many runs of one, and bare Jobs beside them."""
+"""How many tasks a second: one run of many, many runs of one, bare Jobs and the floors beside them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
+from benchmarks import floors, usage
 from benchmarks.clock import now_ms
+from benchmarks.figures import Figure, Part, median, ratio
 from benchmarks.place import Place, job_body, run_body
-from benchmarks.starts import NOTHING
+from benchmarks.starts import NOTHING, warm_run
 from dawg_orchestrator.cluster.client import JOBS, TESTRUNS
 
 _SHARDS = 50
 
 
-@dataclass(frozen=True)
-class Throughput:
-    """Tasks a second of each arm, one figure a round."""
-
-    one_run: list[float]
-    many_runs: list[float]
-    bare: list[float]
-
-    def wire(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"one_run_per_s": self.one_run, "one_task_runs_per_s": self.many_runs, "bare_jobs_per_s": self.bare}
-
-
 async def compare(
-    place: Place, pool: str, rounds: int, tasks: int, jobs: int, tell: Callable[[str], None]
-) -> Throughput:
-    """Alternate: bare Jobs all at once, one run of many tasks, as many runs of one task."""
-    one_run, many_runs, bare = [], [], []
-    for number in range(1, rounds + 1):
-        tell(f"round {number} of {rounds}: {jobs} bare Jobs")
-        bare.append(await _bare_jobs(place, jobs))
-        tell(f"round {number} of {rounds}: a run of {tasks} tasks")
-        one_run.append(await _one_run(place, pool, tasks))
-        tell(f"round {number} of {rounds}: {tasks} runs of a task")
-        many_runs.append(await _many_runs(place, pool, tasks))
-    return Throughput(one_run, many_runs, bare)
+    place: Place, pool: str, slots: int, rounds: int, tasks: int, jobs: int, tell: Callable[[str], None]
+) -> Part:
+    """Alternate: bare Jobs all at once, one run of many tasks, as many runs of one task, and what bounds the two."""
+    one_run, many_runs, bare, spawned, written = [], [], [], [], []
+    used = usage.Usage()
+    first, _, _ = await warm_run(place, pool, NOTHING)
+    async with floors.opened(place, place.runs.objects[first]["status"]) as bottom:
+        for number in range(1, rounds + 1):
+            tell(f"round {number} of {rounds}: {jobs} bare Jobs")
+            bare.append(await _bare_jobs(place, jobs))
+            tell(f"round {number} of {rounds}: a run of {tasks} tasks")
+            one_run.append(await _one_run(place, pool, tasks))
+            spawned.append(await floors.spawn_rate(place, pool, slots, tasks // slots))
+            tell(f"round {number} of {rounds}: {tasks} runs of a task")
+            with usage.measured(used):
+                many_runs.append(await _many_runs(place, pool, tasks))
+            written.append(await bottom.rate(pool, NOTHING, tasks))
+    figures = [
+        _figure("throughput.one_run", f"one run of {tasks} tasks", one_run, bare, "≥ 150", spawned),
+        _figure("throughput.one_task_runs", f"{tasks} runs of one task", many_runs, bare, "≥ 50", written),
+    ]
+    samples = {"one_run_per_s": one_run, "one_task_runs_per_s": many_runs, "bare_jobs_per_s": bare,
+               "spawns_per_s": spawned, "created_and_patched_per_s": written}  # fmt: skip
+    return Part(figures, samples, used.wire(rounds * tasks), f"{tasks} runs of one task:\n{used.told(rounds * tasks)}")
+
+
+def _figure(key: str, name: str, ours: list[float], bare: list[float], goal: str, floor: list[float]) -> Figure:
+    times = ratio(ours, bare)
+    return Figure(
+        key, name, f"{median(ours):.0f} a second", f"{median(bare):.1f} a second", times.value,
+        f"{times} times as many", goal, f"{median(floor):.0f} a second", median(floor) / median(ours),
+    )  # fmt: skip
 
 
 async def _bare_jobs(place: Place, count: int) -> float:

@@ -1,4 +1,4 @@
-"""What the controller costs: requests from the audit log by user agent, CPU and memory from /proc."""
+"""What the whole costs: writes from the audit log by user agent, CPU and memory of each part from /proc."""
 
 from __future__ import annotations
 
@@ -9,46 +9,65 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from localcluster import paths
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ROLE = "dawg_orchestrator\0controller"
+CONTROLLER = "controller"
+# What a process' command line shows of the part that it is; the first that fits. Runners: with all tests they ran.
+_PARTS = {
+    CONTROLLER: "dawg_orchestrator controller",
+    "api": "dawg_orchestrator api",
+    "agents": "dawg_agent agent",
+    "runners": "runner.py",
+    "apiserver": "kube-apiserver",
+    "etcd": "/etcd ",
+    "kubelet": "kubelet",
+    "containerd": "containerd",
+    "benchmark": "benchmarks.",
+}
 
 
 @dataclass
 class Usage:
-    """From the beginning of a block to its end."""
+    """From the beginning of a block to its end; of several blocks the sum."""
 
     writes: Counter[str] = field(default_factory=Counter)  # by "agent verb resource"
-    cpu_seconds: float = 0.0
-    rss_mib: float = 0.0
+    refused: int = 0  # answers 429 to any of our parts
+    cpu_seconds: Counter[str] = field(default_factory=Counter)  # by part
+    rss_mib: float = 0.0  # of the controller, at the end
+
+    def wire(self, runs: int) -> dict[str, Any]:
+        """For JSON, by run."""
+        writes = {who: count / runs for who, count in sorted(self.writes.items()) if "testruns" in who}
+        cpu = {part: seconds / runs * 1000 for part, seconds in self.cpu_seconds.most_common()}
+        return {"writes_per_run": writes, "cpu_ms_per_run": cpu, "rss_mib": self.rss_mib}
+
+    def told(self, runs: int) -> str:
+        """For people, by run."""
+        wire = self.wire(runs)
+        writes = ", ".join(f"{who} {count:.2f}" for who, count in wire["writes_per_run"].items())
+        cpu = ", ".join(f"{part} {ms:.2f}" for part, ms in wire["cpu_ms_per_run"].items() if ms >= 0.01)
+        return f"writes per run: {writes}\nCPU ms per run: {cpu}\ncontroller: {self.rss_mib:.0f} MiB"
 
 
 @contextmanager
-def measured() -> Iterator[Usage]:
-    """Fill a Usage in for as long as the block lasts."""
-    usage = Usage()
+def measured(into: Usage | None = None) -> Iterator[Usage]:
+    """Add to a Usage what is used for as long as the block lasts."""
+    usage = into or Usage()
     offset = paths.AUDIT_LOG.stat().st_size if paths.AUDIT_LOG.exists() else 0
     before = _cpu_seconds()
     yield usage
-    usage.cpu_seconds = _cpu_seconds() - before
+    usage.cpu_seconds.update(_cpu_seconds() - before)
     usage.rss_mib = rss_mib()
-    usage.writes = _writes_since(offset)
+    _read_audit_log(usage, offset)
 
 
 def controller() -> Path | None:
-    """The /proc folder of the first controller; None where it cannot be seen from here (kind)."""
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                line = (place / "cmdline").read_text()
-            except OSError:
-                continue
-            if _ROLE in line:
-                return place
-    return None
+    """The /proc folder of the controller; None where it cannot be seen from here."""
+    return next((place for place, part in _processes() if part == CONTROLLER), None)
 
 
 def rss_mib() -> float:
@@ -60,26 +79,47 @@ def rss_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
-def _cpu_seconds() -> float:
-    place = controller()
-    if place is None:
-        return 0.0
-    fields = (place / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def controller_cpu_seconds() -> float:
+    """CPU that the controller has used since it began."""
+    return _cpu_seconds()[CONTROLLER]
 
 
-def _writes_since(offset: int) -> Counter[str]:
+def _processes() -> Iterator[tuple[Path, str]]:
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                line = (place / "cmdline").read_text().replace("\0", " ")
+            except (OSError, UnicodeDecodeError):
+                continue
+            part = next((part for part, mark in _PARTS.items() if mark in line), None)
+            if part is not None:
+                yield place, part
+
+
+def _cpu_seconds() -> Counter[str]:
+    """CPU of every part's processes that live, with the children that they have seen end."""
+    used: Counter[str] = Counter()
+    for place, part in _processes():
+        try:
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used[part] += sum(int(ticks) for ticks in fields[11:15]) / _TICKS  # type: ignore[assignment]
+    return used
+
+
+def _read_audit_log(usage: Usage, offset: int) -> None:
     """What the apiserver has written since then; a log that was rotated meanwhile counts from its beginning."""
-    found: Counter[str] = Counter()
     if not paths.AUDIT_LOG.exists():
-        return found
+        return
     with paths.AUDIT_LOG.open("rb") as log:
         log.seek(offset if offset <= paths.AUDIT_LOG.stat().st_size else 0)
         for line in log:
             event = json.loads(line)
-            reference = event.get("objectRef") or {}
-            if event["verb"] in _WRITES and event.get("responseStatus", {}).get("code", 0) < 300:
-                agent = event.get("userAgent", "").split("/")[0].split(" ")[0]
+            reference, code = event.get("objectRef") or {}, event.get("responseStatus", {}).get("code", 0)
+            agent = event.get("userAgent", "").split("/")[0].split(" ")[0]
+            if code == 429 and agent.startswith("dawg-"):
+                usage.refused += 1
+            if event["verb"] in _WRITES and code < 300:
                 sub = f"/{reference['subresource']}" if reference.get("subresource") else ""
-                found[f"{agent} {event['verb']} {reference.get('resource', '')}{sub}"] += 1
-    return found
+                usage.writes[f"{agent} {event['verb']} {reference.get('resource', '')}{sub}"] += 1

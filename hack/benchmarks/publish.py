@@ -1,0 +1,61 @@
+"""What was measured, into docs/performance.md: a table between two marks, and the plots beside the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import plots
+from localcluster import paths
+
+PAGE = paths.REPOSITORY / "docs" / "performance.md"
+PLOTS = paths.REPOSITORY / "docs" / "performance"
+BEGIN = "<!-- written by hack/bench --publish; do not edit below -->\n"
+END = "<!-- end of what hack/bench --publish writes -->\n"
+
+
+def publish(result: dict[str, Any]) -> None:
+    """Write the page's middle, and the plots that it shows."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise RuntimeError(f"docs/{PAGE.name} lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
+    PLOTS.mkdir(exist_ok=True)
+    shown = []
+    for name, (alternative, svg) in drawn(result).items():
+        (PLOTS / name).write_text(svg)
+        shown.append(f"![{alternative}](performance/{name})")
+    PAGE.write_text(before + begin + "\n" + "\n\n".join([measured(result), *shown]) + "\n\n" + end + after)
+
+
+def measured(result: dict[str, Any]) -> str:
+    """The table, and where its figures come from."""
+    rows = ["| | measured | bare Job | | goal | floor | by floor |", "|---|---|---|---|---|---|---|"]
+    for part in result.values():
+        for figure in part["figures"]:
+            by_floor = "" if figure["by_floor"] is None else f"{figure['by_floor']:.2f}"
+            cells = (figure[key] for key in ("name", "measured", "compared", "told", "goal", "floor"))
+            rows.append(f"| {' | '.join([*cells, by_floor])} |")
+    sources = [
+        f"- `{part['command']}` of version {part['version']} on {part['at']}: {part['machine']},"
+        f" Linux {part['kernel']}, Kubernetes {part['kubernetes']}"
+        for part in result.values()
+    ]
+    return "\n".join([*rows, "", "Times are p50 / p95 / p99.", "", *dict.fromkeys(sources)])
+
+
+def drawn(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """By file name: what it shows, and the SVG."""
+    found = {}
+    if "start" in result:
+        samples = result["start"]["samples"]
+        for name, title, key, theirs in (
+            ("start.svg", "From a created run to the first instruction of its test", "start_ms", "bare_start_ms"),
+            ("verdict.svg", "From a created run to its verdict, seen by a watch", "verdict_ms", "bare_complete_ms"),
+        ):
+            arms = {"warm": samples[f"warm_{key}"], "bare Job": samples[theirs], "floor": samples[f"floor_{key}"]}
+            found[name] = title, plots.spread(title, arms)
+    if "crowd" in result:
+        samples, title = result["crowd"]["samples"], "The controller's memory"
+        points = list(zip(samples["crowd_runs"], samples["crowd_rss_mib"], strict=True))
+        found["memory.svg"] = title, plots.growth(title, "RSS of the controller", "live runs", "MiB", points)
+    return found
