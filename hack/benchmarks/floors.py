@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.answerer import READY
@@ -41,7 +41,16 @@ class Floor:
 
     place: Place
     runs: Watched
-    seen: dict[str, float]
+    seen: dict[str, float] = field(default_factory=dict)
+    told: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def read(self, lines: asyncio.StreamReader) -> None:
+        """For ever: hear from the answerer when it saw what."""
+        while line := await lines.readline():
+            name, at = line.split()
+            async with self.told:
+                self.seen[name.decode()] = float(at)
+                self.told.notify_all()
 
     async def round_trip(self, pool: str, task: JsonObject) -> tuple[float, float]:
         """Milliseconds from an acknowledged creation to its sight elsewhere, and to the status that comes back."""
@@ -49,7 +58,9 @@ class Floor:
         name = body["metadata"]["name"]
         created = await self.place.create(TESTRUNS, body, NAMESPACE)
         (ended,) = await self.runs.until_ended(name)
-        return self.seen[name] - created, ended - created
+        async with self.told:
+            await self.told.wait_for(lambda: name in self.seen)
+        return self.seen.pop(name) - created, ended - created
 
     async def rate(self, pool: str, task: JsonObject, count: int) -> float:
         """Objects a second that can be created and given a status, when all are created at once."""
@@ -66,8 +77,7 @@ async def opened(place: Place, status: JsonObject) -> AsyncIterator[Floor]:
     with suppress(Conflict):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
         await place.cluster.create(NAMESPACES, None, body)
-    runs = Watched()
-    seen: dict[str, float] = {}
+    floor = Floor(place, Watched())
     command = (sys.executable, "-m", "benchmarks.answerer", NAMESPACE, f"{LABEL}={place.mark}")
     pipe = asyncio.subprocess.PIPE
     answerer = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=os.environ)
@@ -78,11 +88,11 @@ async def opened(place: Place, status: JsonObject) -> AsyncIterator[Floor]:
     if (await answerer.stdout.readline()).decode().strip() != READY:
         raise RuntimeError("the answerer did not start")
     tasks = [
-        asyncio.create_task(watch(place, TESTRUNS, runs, NAMESPACE)),
-        asyncio.create_task(_read(answerer.stdout, seen)),
+        asyncio.create_task(watch(place, TESTRUNS, floor.runs, NAMESPACE)),
+        asyncio.create_task(floor.read(answerer.stdout)),
     ]
     try:
-        yield Floor(place, runs, seen)
+        yield floor
     finally:
         for task in tasks:
             task.cancel()
@@ -91,12 +101,6 @@ async def opened(place: Place, status: JsonObject) -> AsyncIterator[Floor]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await tidied(place, NAMESPACE, TESTRUNS)
         await place.cluster.delete(NAMESPACES, None, NAMESPACE)
-
-
-async def _read(lines: asyncio.StreamReader, seen: dict[str, float]) -> None:
-    while line := await lines.readline():
-        name, at = line.split()
-        seen[name.decode()] = float(at)
 
 
 async def spawn(place: Place, pool: str, count: int) -> str:

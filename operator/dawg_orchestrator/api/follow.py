@@ -25,7 +25,8 @@ from dawg_orchestrator.store.testrun import record_of
 _log = structlog.get_logger()
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
-_RECORDED_AT_ONCE = 50
+_RECORDED_AT_ONCE = 200
+_GATHER_SECONDS = 0.3  # in which more runs may join those that are written to history together
 
 
 @dataclass
@@ -152,6 +153,7 @@ class Follower:
         pause = _FIRST_PAUSE
         while True:
             await self._more.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
             batch = list(self.seen.unrecorded.values())[:_RECORDED_AT_ONCE]
             try:
                 await self._runs.record([record_of(testrun) for testrun in batch])

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from datetime import datetime
 
 from dawg_orchestrator.planning.order import QueuedTask
 
 PoolKey = tuple[str, str]  # namespace, name
+_Lane = tuple[bool, str]  # whether its Job is under way, priority
 
 
 class Backlog:
-    """The waiting and running tasks of all runs by pool; the order of the queue is planning's."""
+    """The waiting and running tasks of all runs by pool; the order of the queue is planning's.
+
+    Tasks of one priority keep the order in which their runs came, however long they wait. So runs stand in lanes, in
+    order, and who wants the first few tasks of ten thousand reads the heads of the lanes.
+    """
 
     def __init__(self) -> None:
         self._ready: dict[PoolKey, dict[str, tuple[QueuedTask, ...]]] = defaultdict(dict)
         self._running: dict[PoolKey, dict[str, int]] = defaultdict(dict)
+        self._lanes: dict[PoolKey, dict[_Lane, list[tuple[datetime, str]]]] = defaultdict(lambda: defaultdict(list))
         self._waiting_total: Counter[PoolKey] = Counter()
         self._running_total: Counter[PoolKey] = Counter()
 
@@ -24,6 +32,8 @@ class Backlog:
         before, count = self._ready[key].pop(run_uid, ()), self._running[key].pop(run_uid, 0)
         if ready:
             self._ready[key][run_uid] = ready
+        if ready != before:
+            self._line_up(key, run_uid, before, ready)
         if running:
             self._running[key][run_uid] = running
         self._waiting_total[key] += len(ready) - len(before)
@@ -33,6 +43,11 @@ class Backlog:
     def queued(self, key: PoolKey) -> list[QueuedTask]:
         """The waiting tasks of a pool, in no order."""
         return [task for tasks in self._ready[key].values() for task in tasks]
+
+    def lanes(self, key: PoolKey) -> Iterator[Iterator[QueuedTask]]:
+        """The waiting tasks of a pool, those of a priority in their order."""
+        for lane, runs in self._lanes[key].items():
+            yield (task for _, run in runs for task in self._ready[key][run] if _lane_of(task) == lane)
 
     def waiting(self, key: PoolKey) -> int:
         """How many tasks of a pool wait for a slot."""
@@ -44,4 +59,18 @@ class Backlog:
 
     def oldest(self, key: PoolKey) -> datetime | None:
         """Since when the pool's longest waiting task waits."""
-        return min((tasks[0].since for tasks in self._ready[key].values()), default=None)
+        return min((runs[0][0] for runs in self._lanes[key].values() if runs), default=None)
+
+    def _line_up(
+        self, key: PoolKey, run_uid: str, before: tuple[QueuedTask, ...], ready: tuple[QueuedTask, ...]
+    ) -> None:
+        had, has = ({_lane_of(task): task.since for task in tasks} for tasks in (before, ready))
+        for lane in had.keys() - has.keys():
+            runs = self._lanes[key][lane]
+            del runs[bisect_left(runs, (had[lane], run_uid))]
+        for lane in has.keys() - had.keys():
+            insort(self._lanes[key][lane], (has[lane], run_uid))
+
+
+def _lane_of(task: QueuedTask) -> _Lane:
+    return task.adopt, task.priority

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -306,8 +307,13 @@ class Desk:
         pool = self.pools.get(key)
         if pool is None:
             return ()
-        queued = [task for task in self.backlog.queued(key) if self._is_startable(task)]
-        assignments = plan_dispatch(pool.spec, queued, self.roster.free_slots(key), now)
+        free = self.roster.free_slots(key)
+        room = sum(free.values())
+        # As many of each lane as there is room: those behind them cannot be first.
+        queued = [
+            task for lane in self.backlog.lanes(key) for task in islice(filter(self._is_startable, lane), room)
+        ] if room else []  # fmt: skip
+        assignments = plan_dispatch(pool.spec, queued, free, now)
         entering: dict[tuple[str, str], set[str]] = defaultdict(set)
         return tuple(given for given in assignments if self._may_enter(self.runs[given.task.run_uid], entering))
 

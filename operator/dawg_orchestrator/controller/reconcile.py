@@ -19,7 +19,7 @@ from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
-from dawg_orchestrator.controller.workqueue import Key, WorkQueue
+from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
 from dawg_orchestrator.planning.patch import merge_patch
 from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, PoolAction, RunPlan, StopAttempt
@@ -84,7 +84,7 @@ class Reconciler:
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
-                await self._look_at_run(run)
+                await self._look_at_run(run, in_turn=key.kind == IN_TURN)
 
     def _back_off(self, key: Key, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
@@ -96,13 +96,13 @@ class Reconciler:
 
     # Runs
 
-    async def _look_at_run(self, run: Run) -> None:
+    async def _look_at_run(self, run: Run, *, in_turn: bool = False) -> None:
         now = self._clock()
         run.seen_at = run.seen_at or now
         if run.looked_at is not None and now < run.looked_at + _TASK_PACE * len(run.states):
             self._desk.wake_run(run, run.looked_at + _TASK_PACE * len(run.states))
             return
-        await self._advance(run)
+        await self._advance(run, at_once=in_turn)
 
     async def _advance(self, run: Run, *, at_once: bool = False) -> bool:
         """Plan, carry out, report; returns whether status says now what was planned.
@@ -119,11 +119,12 @@ class Reconciler:
             if again is None:
                 # Only now: a Job is the proof of its attempt until status has it.
                 await self._clear_away(run, plan)
-        looks = [at for at in (again, plan.check_again_at) if at is not None]
-        if looks and not plan.finished:
-            self._desk.wake_run(run, min(looks))
+        if again is not None and run.started_at is None and not plan.finished:
+            self._queue.add(Key(IN_TURN, run.namespace, run.name), again)
         elif again is not None:
             self._desk.wake_run(run, again)
+        if plan.check_again_at is not None and not plan.finished:
+            self._desk.wake_run(run, plan.check_again_at)
         return again is None
 
     async def _carry_out(self, run: Run, plan: RunPlan) -> None:

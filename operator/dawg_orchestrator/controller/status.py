@@ -57,16 +57,19 @@ class Reporter:
         """Write what has changed, then accept the reports that are on status now: those the plan has taken in.
 
         Returns None, or when to plan and report again: it was too early to write, or somebody else wrote meanwhile.
+        That a run waits is written only ``at_once``: such runs take their turns (reconcile.py).
         """
+        now = self._clock()
+        due = (run.written_at + EVERY) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
+        if not plan.finished and not at_once and now < due:
+            return due
         status = self._with_queue(run, plan.status)
         patch = merge_patch(run.status, status)
         if not patch:
             await self._accept(run, contained)
             return None
-        now = self._clock()
-        due = (run.written_at + EVERY) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
-        if not plan.finished and not at_once and now < due:
-            return due
+        if not plan.finished and not at_once and run.started_at is None:
+            return now
         before = run.status
         try:
             written = await self._write(run, status, contained)

@@ -10,10 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+IN_TURN = "QueuedRun"
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is to be looked at; ``kind`` is TestRun, AgentPool or Dispatch (a pool's queue)."""
+    """What is to be looked at; ``kind`` is TestRun, AgentPool, Dispatch (a pool's queue) or ``IN_TURN``.
+
+    That a TestRun waits is written in turn, one at a time, so that thousands of them do not hold up verdicts.
+    """
 
     kind: str
     namespace: str
@@ -30,6 +35,8 @@ class WorkQueue:
         self._serial = itertools.count()
         self._busy: set[Key] = set()
         self._waiting: deque[asyncio.Future[Key]] = deque()
+        self._has_turn = False
+        self._next_turns: deque[Key] = deque()  # due, but it is another one's turn
         self._alarm: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -59,14 +66,23 @@ class WorkQueue:
 
     def done(self, key: Key) -> None:
         """The key may be taken again."""
-        self._busy.discard(key)
+        self._let_go(key)
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], next(self._serial), key))
             self._hand_out()
 
     def _put_back(self, key: Key) -> None:
-        self._busy.discard(key)
+        self._let_go(key)
         self.add(key)
+
+    def _let_go(self, key: Key) -> None:
+        self._busy.discard(key)
+        if key.kind == IN_TURN:
+            self._has_turn = False
+            if self._next_turns:
+                following = self._next_turns.popleft()
+                heapq.heappush(self._heap, (self._due[following], next(self._serial), following))
+                self._hand_out()
 
     def _hand_out(self) -> None:
         """Give due keys to who waits; for the next one that is not yet due set an alarm."""
@@ -98,6 +114,11 @@ class WorkQueue:
             if due > now:
                 return (due - now).total_seconds()
             heapq.heappop(self._heap)
+            if key.kind == IN_TURN:
+                if self._has_turn:
+                    self._next_turns.append(key)
+                    continue
+                self._has_turn = True
             del self._due[key]
             self._busy.add(key)
             return key

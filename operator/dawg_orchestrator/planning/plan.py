@@ -8,6 +8,7 @@ from typing import Any
 
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.report import ReportFacts, report_status
 from dawg_orchestrator.resources.reasons import Reason
 
 
@@ -43,11 +44,17 @@ class RunPlan:
     """The plan for one run."""
 
     states: tuple[TaskState, ...]
-    status: dict[str, Any]  # as it should stand on the object, without queue positions
+    report: ReportFacts
+    at: datetime
     ready: tuple[QueuedTask, ...] = ()
     actions: tuple[RunAction, ...] = ()
     check_again_at: datetime | None = None
     finished: bool = False
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """As it should stand on the object, without queue positions; made when asked for, since few looks write."""
+        return report_status(self.report, self.at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.plan import RunPlan
 from dawg_orchestrator.planning.ready import find_ready
-from dawg_orchestrator.planning.report import ReportFacts, Waiting, report_status
+from dawg_orchestrator.planning.report import ReportFacts, Waiting
 from dawg_orchestrator.planning.settle import settle
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
@@ -31,21 +31,20 @@ def plan_testrun(facts: RunFacts, now: datetime) -> RunPlan:
     waiting: dict[int, Waiting] = {}
     if not step.all_done:
         ready, waiting = find_ready(step)
-    status = report_status(_report_facts(step, waiting), now)
-    return RunPlan(tuple(step.states), status, tuple(ready), tuple(step.actions), step.next_look, step.all_done)
+    return RunPlan(
+        tuple(step.states), _report_facts(step, waiting), now, tuple(ready), tuple(step.actions), step.next_look,
+        step.all_done,
+    )  # fmt: skip
 
 
 def _plan_invalid(facts: RunFacts, now: datetime) -> RunPlan:
     reason, message = facts.invalid or (Reason.INVALID_SPEC, "")
-    status = report_status(
-        ReportFacts(
-            term=facts.term, generation=facts.generation, created=facts.created, cells=(), states=(),
-            priority=facts.spec.priority, written=facts.written or {}, verdict=Verdict.FAILED,
-            why=(reason, message), started_at=facts.started_at,
-        ),
-        now,
+    report = ReportFacts(
+        term=facts.term, generation=facts.generation, created=facts.created, cells=(), states=(),
+        priority=facts.spec.priority, written=facts.written or {}, verdict=Verdict.FAILED,
+        why=(reason, message), started_at=facts.started_at,
     )  # fmt: skip
-    return RunPlan((), status, finished=True)
+    return RunPlan((), report, now, finished=True)
 
 
 def _report_facts(step: Step, waiting: Mapping[int, Waiting]) -> ReportFacts:
