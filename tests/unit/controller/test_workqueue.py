@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from builders import NOON, after
-from dawg_orchestrator.controller.workqueue import Key, WorkQueue, work
+from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue, work
 
 A, B = Key("TestRun", "team", "a"), Key("TestRun", "team", "b")
 
@@ -113,3 +113,21 @@ async def test_every_key_is_worked_on_though_workers_share_the_queue(queue: Work
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
     assert sorted(seen, key=str) == sorted(keys, key=str)
+
+
+async def test_runs_that_wait_are_told_of_one_at_a_time_and_hold_up_nobody_else(queue: WorkQueue, clock: Clock) -> None:
+    first, second, third = (Key(IN_TURN, "team", name) for name in "abc")
+    for key in (first, second, third):
+        queue.add(key)
+    assert await queue.take() == first
+    queue.add(B)
+    assert await queue.take() == B
+    assert await is_empty_now(queue)
+
+    queue.done(first)
+    assert await queue.take() == second
+    queue.add(second)
+    assert await is_empty_now(queue)
+    queue.done(second)
+
+    assert [await queue.take(), queue.done(third), await queue.take()] == [third, None, second]

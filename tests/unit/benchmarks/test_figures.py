@@ -1,0 +1,59 @@
+"""Figures of hack/bench: from samples, against ranges, as pictures."""
+
+from __future__ import annotations
+
+import tomllib
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from benchmarks import plots
+from benchmarks.figures import percentile, ratio
+from benchmarks.ranges import RANGES, out_of_range
+
+
+def test_a_percentile_is_the_smallest_sample_that_so_many_do_not_exceed() -> None:
+    samples = [float(number) for number in range(1, 101)]
+
+    assert [percentile(samples, share) for share in (0.5, 0.95, 0.99)] == [50.0, 95.0, 99.0]
+
+
+def test_a_ratio_lies_within_its_interval_and_is_the_same_each_time() -> None:
+    slow, fast = [float(500 + number) for number in range(40)], [5.0 + number / 100 for number in range(100)]
+
+    found = ratio(slow, fast)
+
+    assert found.low <= found.value <= found.high
+    assert found == ratio(slow, fast)
+
+
+@pytest.mark.parametrize(
+    ("value", "faults"),
+    [
+        pytest.param(50.0, [], id="within"),
+        pytest.param(29.0, ["start.p50 is 29.00, at least 30 is expected"], id="too low"),
+        pytest.param(99.0, ["start.p50 is 99.00, at most 90 is expected"], id="too high"),
+    ],
+)
+def test_each_figure_out_of_its_range_is_named(value: float, faults: list[str]) -> None:
+    assert out_of_range({"start.p50": value}, {"start.p50": {"least": 30, "most": 90}}) == faults
+
+
+def test_a_figure_without_a_range_is_a_fault() -> None:
+    assert out_of_range({"new": 1.0}, {}) == ["new has no range in ranges.toml"]
+
+
+def test_every_committed_range_bounds_its_figure() -> None:
+    ranges = tomllib.loads(RANGES.read_text())
+
+    assert ranges
+    assert all(allowed.keys() <= {"least", "most"} and allowed for allowed in ranges.values())
+
+
+def test_a_plot_is_a_picture_with_a_line_for_each_arm() -> None:
+    svg = plots.spread("Starts", {"warm": [5.0, 7.0, 30.0], "bare <Job>": [400.0, 900.0]})
+
+    root = ET.fromstring(svg)  # noqa: S314 - we have written it ourselves
+    name = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{name}polyline")) == 2
+    assert {"Starts", "warm", "bare <Job>"} <= {text.text for text in root.findall(f"{name}text")}
