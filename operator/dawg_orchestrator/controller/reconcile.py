@@ -56,7 +56,6 @@ class Reconciler:
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
         self._failures: dict[Key, int] = {}
-        self._pool_seen: dict[PoolKey, datetime] = {}
 
     async def __call__(self, key: Key) -> None:
         """Look at one key. Whatever goes wrong with it is logged, counted and tried again; others are not held up."""
@@ -174,11 +173,7 @@ class Reconciler:
         if pool is None or pool.spec.executor == "Builtin":
             return
         now = self._clock()
-        seen = self._pool_seen.get(key)
-        if seen is not None and now - seen < _POOL_EVERY:
-            self._queue.add(Key("AgentPool", *key), seen + _POOL_EVERY)
-            return
-        self._pool_seen[key] = now
+        self._queue.rest(Key("AgentPool", *key), now + _POOL_EVERY)
         await self._ask_owners(pool, now)
         if self._desk.pools.get(key) is not pool:
             return

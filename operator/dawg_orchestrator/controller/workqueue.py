@@ -37,7 +37,9 @@ class WorkQueue:
         self._waiting: deque[asyncio.Future[Key]] = deque()
         self._has_turn = False
         self._next_turns: deque[Key] = deque()  # due, but it is another one's turn
+        self._resting: dict[Key, datetime] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: datetime | None = None
 
     def __len__(self) -> int:
         return len(self._due)
@@ -45,12 +47,18 @@ class WorkQueue:
     def add(self, key: Key, at: datetime | None = None) -> None:
         """Look at the key at that time, or now."""
         due = at or self._clock()
+        if key in self._resting:
+            due = max(due, self._resting[key])
         known = self._due.get(key)
         if known is not None and known <= due:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._serial), key))
         self._hand_out()
+
+    def rest(self, key: Key, until: datetime) -> None:
+        """However often it is added, the key is not due before then; for keys that are few."""
+        self._resting[key] = until
 
     async def take(self) -> Key:
         """The next due key that nobody works on; the caller must call ``done`` for it."""
@@ -79,10 +87,12 @@ class WorkQueue:
         self._busy.discard(key)
         if key.kind == IN_TURN:
             self._has_turn = False
-            if self._next_turns:
+            while self._next_turns:
                 following = self._next_turns.popleft()
-                heapq.heappush(self._heap, (self._due[following], next(self._serial), following))
-                self._hand_out()
+                if following in self._due:  # it may stand here twice
+                    heapq.heappush(self._heap, (self._due[following], next(self._serial), following))
+                    self._hand_out()
+                    return
 
     def _hand_out(self) -> None:
         """Give due keys to who waits; for the next one that is not yet due set an alarm."""
@@ -96,15 +106,23 @@ class WorkQueue:
                 return
             self._waiting.popleft().set_result(following)
 
-    def _set_alarm(self, seconds: float | None) -> None:
+    def _set_alarm(self, due: datetime | None) -> None:
+        if due == self._alarm_at:
+            return
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if seconds is not None:
-            self._alarm = asyncio.get_running_loop().call_later(seconds, self._hand_out)
+        self._alarm_at = due
+        if due is not None:
+            seconds = (due - self._clock()).total_seconds()
+            self._alarm = asyncio.get_running_loop().call_later(seconds, self._ring)
 
-    def _next(self) -> Key | float | None:
-        """A key that is due, or the seconds until one is; None: none waits."""
+    def _ring(self) -> None:
+        self._alarm = self._alarm_at = None
+        self._hand_out()
+
+    def _next(self) -> Key | datetime | None:
+        """A key that is due, or when one will be; None: none waits."""
         now = self._clock()
         while self._heap:
             due, _, key = self._heap[0]
@@ -112,7 +130,7 @@ class WorkQueue:
                 heapq.heappop(self._heap)  # superseded by an earlier time, or put back by `done`
                 continue
             if due > now:
-                return (due - now).total_seconds()
+                return due
             heapq.heappop(self._heap)
             if key.kind == IN_TURN:
                 if self._has_turn:

@@ -7,7 +7,7 @@ adds names and numbers and ends in what would change it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Self, cast
 
 
 class Reason(StrEnum):
@@ -28,7 +28,7 @@ class Reason(StrEnum):
     @classmethod
     def of(cls, word: str | None) -> Self | None:
         """The reason of this word; None for a word of another release."""
-        return next((member for member in cls if member.value == word), None)
+        return cast("Self | None", cls._value2member_map_.get(word))
 
     # Outcomes of tests
     TESTS_PASSED = "TestsPassed", "Every task ended well."

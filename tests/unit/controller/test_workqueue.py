@@ -131,3 +131,33 @@ async def test_runs_that_wait_are_told_of_one_at_a_time_and_hold_up_nobody_else(
     queue.done(second)
 
     assert [await queue.take(), queue.done(third), await queue.take()] == [third, None, second]
+
+
+async def test_a_key_that_rests_is_not_taken_before_its_time_however_often_it_is_added(
+    queue: WorkQueue, clock: Clock
+) -> None:
+    queue.rest(A, after(30))
+    queue.add(A)
+    queue.add(A)
+    assert await is_empty_now(queue)
+
+    clock.now = after(30)
+
+    assert await queue.take() == A
+
+
+async def test_a_run_whose_turn_is_asked_for_again_while_it_waits_has_one_turn(queue: WorkQueue, clock: Clock) -> None:
+    first, second = (Key(IN_TURN, "team", name) for name in "ab")
+    queue.add(first)
+    queue.add(second, after(2))
+    clock.now = after(3)
+    assert await queue.take() == first
+    assert await is_empty_now(queue)
+    queue.add(second, after(1))
+    assert await is_empty_now(queue)
+
+    queue.done(first)
+
+    assert await queue.take() == second
+    queue.done(second)
+    assert await is_empty_now(queue)
