@@ -7,6 +7,7 @@ import pytest
 from cluster_at_hand import AGENT_PODS, JsonObject, Kubectl, eventually
 from doors import Api
 from stories import Story, build_and_use, task
+from watched import watched
 
 JUNIT = {"junit": ["junit*.xml"]}
 REPORT = '<testsuite><testcase name="good"/><testcase name="bad"><failure message="1 != 2"/></testcase></testsuite>'
@@ -34,6 +35,17 @@ def then_slots_work(story: Story, pool: str, count: int = 4) -> None:
 def entry(story: Story, run: str) -> JsonObject:
     """The entry of the run's first task, once the run has ended."""
     return min(story.then_finishes(run)["tasks"], key=lambda one: one["index"])
+
+
+def test_a_short_run_costs_three_writes_at_most(story: Story, pool: str, kubectl: Kubectl) -> None:
+    with watched(kubectl, "testruns", "", "metadata.name", "metadata.resourceVersion", "status.verdict") as seen:
+        first = story.when_applied(task(), pool=pool)
+        eventually(lambda: any(row[0] == first for row in seen.rows), within=60)
+        run = story.when_applied(task(), pool=pool)
+        eventually(lambda: any(row[0] == run and row[2] for row in seen.rows), within=60)
+
+    versions = {version for name, version, _ in seen.rows if name == run}
+    assert 2 <= len(versions) <= 3  # its creation, Running if it takes longer than a moment, its verdict
 
 
 # The same as in a Job
