@@ -44,7 +44,8 @@ class AttemptRequest:
     def handed_on(self) -> list[str]:
         """Paths of this task that others take as inputs."""
         mine = self.cell.task.name
-        return sorted({wanted.path for cell in self.graph.cells for wanted in cell.task.inputs if wanted.from_ == mine})
+        tasks = (self.graph.cells[indexes[0]].task for indexes in self.graph.of_task.values())
+        return sorted({wanted.path for task in tasks for wanted in task.inputs if wanted.from_ == mine})
 
     @property
     def uses_workspace(self) -> bool:

@@ -47,7 +47,7 @@ class Backlog:
     def lanes(self, key: PoolKey) -> Iterator[Iterator[QueuedTask]]:
         """The waiting tasks of a pool, those of a priority in their order."""
         for lane, runs in self._lanes[key].items():
-            yield (task for _, run in runs for task in self._ready[key][run] if _lane_of(task) == lane)
+            yield (task for _, run in runs for task in self._ready[key][run] if (task.adopt, task.priority) == lane)
 
     def waiting(self, key: PoolKey) -> int:
         """How many tasks of a pool wait for a slot."""
@@ -64,13 +64,10 @@ class Backlog:
     def _line_up(
         self, key: PoolKey, run_uid: str, before: tuple[QueuedTask, ...], ready: tuple[QueuedTask, ...]
     ) -> None:
-        had, has = ({_lane_of(task): task.since for task in tasks} for tasks in (before, ready))
-        for lane in had.keys() - has.keys():
+        had, has = ({(task.adopt, task.priority) for task in tasks} for tasks in (before, ready))
+        place = (before or ready)[0].since, run_uid  # a run's tasks wait as long as it does
+        for lane in had - has:
             runs = self._lanes[key][lane]
-            del runs[bisect_left(runs, (had[lane], run_uid))]
-        for lane in has.keys() - had.keys():
-            insort(self._lanes[key][lane], (has[lane], run_uid))
-
-
-def _lane_of(task: QueuedTask) -> _Lane:
-    return task.adopt, task.priority
+            del runs[bisect_left(runs, place)]
+        for lane in has - had:
+            insort(self._lanes[key][lane], place)

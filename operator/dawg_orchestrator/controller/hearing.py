@@ -100,8 +100,7 @@ def _hear_end(desk: Desk, agent: Agent, finished: Finished, now: datetime) -> li
         return [Acceptance(lease=lease, outcome="refused", reason="the lease has ended")]
     if not state.running and not _was_last(desk, run, attempt.index, lease):
         return [Acceptance(lease=lease, outcome="refused", reason="the attempt has ended another way")]
-    if (agent.uid, lease) not in run.awaiting:  # said twice: accepted as soon as the first is on status
-        run.awaiting.append((agent.uid, lease))
+    run.awaiting[agent.uid, lease] = None  # said twice: accepted as soon as the first is on status
     if state.running:
         run.ended_by[attempt.index] = lease
         desk.conclude(run, finished, now)

@@ -60,7 +60,7 @@ class Run:
     superseded: bool = False
     keep: bool = False
     ready: tuple[QueuedTask, ...] = ()
-    awaiting: list[tuple[str, LeaseId]] = field(default_factory=list)  # reports to accept once status has them
+    awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
     advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
     seen_at: datetime | None = None  # when this leader first looked at it
     looked_at: datetime | None = None

@@ -29,7 +29,8 @@ log = structlog.get_logger()
 
 JsonObject = dict[str, Any]
 
-EVERY = timedelta(seconds=0.5)  # between two patches of a run that goes on
+EVERY = timedelta(seconds=0.5)  # between two patches of a run that goes on; of one that has many tasks up to twice that
+_FOR_EACH_TASK = timedelta(milliseconds=1)  # since a patch costs the apiserver as much as the status is large
 _FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first written as Running, not as Queued
 _TRIES = 5
 _ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
@@ -60,7 +61,8 @@ class Reporter:
         That a run waits is written only ``at_once``: such runs take their turns (reconcile.py).
         """
         now = self._clock()
-        due = (run.written_at + EVERY) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
+        every = EVERY + min(EVERY, _FOR_EACH_TASK * len(run.states))
+        due = (run.written_at + every) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
         if not plan.finished and not at_once and now < due:
             return due
         status = self._with_queue(run, plan.status)
@@ -129,14 +131,12 @@ class Reporter:
 
     async def _accept(self, run: Run, contained: Contained) -> None:
         for uid, lease in contained:
-            if (uid, lease) in run.awaiting:
-                run.awaiting.remove((uid, lease))
+            run.awaiting.pop((uid, lease), None)
             await self._sessions.send(uid, Acceptance(lease=lease, outcome="accepted"))
 
     async def _refuse(self, run: Run, contained: Contained, reason: str) -> None:
         for uid, lease in contained:
-            if (uid, lease) in run.awaiting:
-                run.awaiting.remove((uid, lease))
+            run.awaiting.pop((uid, lease), None)
             await self._sessions.send(uid, Acceptance(lease=lease, outcome="refused", reason=reason))
 
     def _with_queue(self, run: Run, status: JsonObject) -> JsonObject:

@@ -93,7 +93,7 @@ class World:
 
     @property
     def awaiting(self) -> list[tuple[str, LeaseId]]:
-        return self.desk.runs["uid-run"].awaiting
+        return list(self.desk.runs["uid-run"].awaiting)
 
 
 def outcome(answers: list[FromController]) -> list[tuple[str, str]]:
