@@ -12,6 +12,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 40, 50
 _COLOURS = ("#1a7f37", "#0969da", "#8c959f")
 _FONT = 'font-family="sans-serif" font-size="12"'
 _MOST_POINTS = 200
+_SHORTEST = 0.1  # ms; a watch may tell of an object before its creator has the answer
 
 Point = tuple[float, float]
 Scale = Callable[[float], float]
@@ -45,7 +46,7 @@ class Axis:
 def spread(title: str, arms: dict[str, Sequence[float]]) -> str:
     """Which share of each arm's samples (ms) is not above a time."""
     highest = max(max(samples) for samples in arms.values())
-    lowest = min(min(samples) for samples in arms.values())
+    lowest = max(_SHORTEST, min(min(samples) for samples in arms.values()))
     decades = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
     lines = [Line(name, _shares(samples)) for name, samples in arms.items()]
     across = Axis("milliseconds", [10.0**decade for decade in decades], logarithmic=True)

@@ -51,7 +51,7 @@ def test_every_committed_range_bounds_its_figure() -> None:
 
 
 def test_a_plot_is_a_picture_with_a_line_for_each_arm() -> None:
-    svg = plots.spread("Starts", {"warm": [5.0, 7.0, 30.0], "bare <Job>": [400.0, 900.0]})
+    svg = plots.spread("Starts", {"warm": [-0.2, 7.0, 30.0], "bare <Job>": [400.0, 900.0]})
 
     root = ET.fromstring(svg)  # noqa: S314 - we have written it ourselves
     name = "{http://www.w3.org/2000/svg}"
