@@ -26,6 +26,7 @@ _log = structlog.get_logger()
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _RECORDED_AT_ONCE = 200
+_BOIL_DOWN_SECONDS = 0.5  # after which a run that has not ended is boiled down for questions about the queue
 _GATHER_SECONDS = 0.3  # in which more runs may join those that are written to history together
 
 
@@ -33,24 +34,40 @@ _GATHER_SECONDS = 0.3  # in which more runs may join those that are written to h
 class Seen:
     """What exists, as far as events and lists have told."""
 
-    live: dict[str, LiveRun] = field(default_factory=dict)  # by uid
+    boiled: dict[str, LiveRun] = field(default_factory=dict)  # by uid
+    fresh: dict[str, dict[str, Any]] = field(default_factory=dict)  # live, too: many end before anybody asks for them
     finished: dict[str, tuple[str, str]] = field(default_factory=dict)  # uid → (namespace, resourceVersion)
     pools: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # by (namespace, name)
     unrecorded: dict[str, dict[str, Any]] = field(default_factory=dict)  # finished TestRuns on their way to history
 
     @property
+    def live(self) -> dict[str, LiveRun]:
+        """The runs without a verdict, by uid."""
+        while self.boil_down():
+            pass
+        return self.boiled
+
+    @property
     def existing(self) -> set[str]:
         """The uids of all TestRuns that exist, or have yet to be written to history."""
-        return {*self.live, *self.finished, *self.unrecorded}
+        return {*self.boiled, *self.fresh, *self.finished, *self.unrecorded}
+
+    def boil_down(self) -> bool:
+        """Do so with one fresh run; False when there is none."""
+        if not self.fresh:
+            return False
+        uid, testrun = self.fresh.popitem()
+        self.boiled[uid] = live_run(testrun)
+        return True
 
     def take_run(self, testrun: dict[str, Any], recorded: Mapping[str, str | None]) -> None:
         """Take a run as it is now; ``recorded`` tells at which resourceVersion runs are in history already."""
         metadata = testrun["metadata"]
         uid, version = metadata["uid"], metadata.get("resourceVersion", "")
         if not (testrun.get("status") or {}).get("verdict"):
-            self.live[uid] = live_run(testrun)
+            self.fresh[uid] = testrun
             return
-        self.live.pop(uid, None)
+        self._end(uid)
         known = self.finished.get(uid, ("", recorded.get(uid)))[1]
         self.finished[uid] = (metadata["namespace"], version)
         if known != version:
@@ -58,8 +75,12 @@ class Seen:
 
     def drop_run(self, uid: str) -> None:
         """A run is deleted; if it ended, it is still written to history."""
-        self.live.pop(uid, None)
+        self._end(uid)
         self.finished.pop(uid, None)
+
+    def _end(self, uid: str) -> None:
+        self.boiled.pop(uid, None)
+        self.fresh.pop(uid, None)
 
     def drop_runs_but(self, namespace: str, listed: Collection[str]) -> None:
         """A whole list of a namespace's runs has come: what it lacks is gone."""
@@ -96,6 +117,7 @@ class Follower:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._record())
+            tasks.create_task(self._boil_down())
             for namespace in self._namespaces:
                 tasks.create_task(self._follow(TESTRUNS, namespace))
                 tasks.create_task(self._follow(AGENTPOOLS, namespace))
@@ -124,6 +146,7 @@ class Follower:
         recorded = await self._runs.recorded_versions(ended)
         for item in items:
             self._take(item, recorded)
+            self.seen.boil_down()
             await asyncio.sleep(0)  # a long list does not hold up requests
         return version
 
@@ -147,6 +170,12 @@ class Follower:
         self._metrics.unrecorded.set(len(self.seen.unrecorded))
         if self.seen.unrecorded:
             self._more.set()
+
+    async def _boil_down(self) -> None:
+        while True:
+            await asyncio.sleep(_BOIL_DOWN_SECONDS)
+            for _ in iter(self.seen.boil_down, False):
+                await asyncio.sleep(0)  # many of them do not hold up requests
 
     async def _record(self) -> None:
         """Write what has ended to history, in batches; what cannot be written now is tried again."""

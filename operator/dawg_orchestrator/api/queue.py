@@ -1,6 +1,6 @@
 """The live queue as people ask for it: what waits, in the order in which slots go to it, and why.
 
-A run is boiled down to its unfinished tasks when an event brings it, so that a question costs no parsing.
+A run is boiled down to its unfinished tasks soon after an event brings it, so that a question costs little parsing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from apiserver_double import ApiserverDouble, JsonObject, a_task
 from dawg_orchestrator.api.figures import summary
+from dawg_orchestrator.api.follow import Seen
 from dawg_orchestrator.api.queue import live_run, queue_entries
 from dawg_orchestrator.store.runs import Figures
 
@@ -88,3 +89,15 @@ def test_figures_join_history_pools_and_queue() -> None:
         "totalTasks": 8, "successRate": 0.75, "averageDurationSeconds": 2.5,
         "activeAgents": 2, "queuedTasks": 2, "agentUtilization": 0.75,
     }  # fmt: skip
+
+
+def test_a_run_is_known_at_once_and_boiled_down_when_somebody_asks() -> None:
+    cluster, seen = ApiserverDouble(), Seen()
+    first, second = cluster.testrun("a"), cluster.testrun("b")
+    seen.take_run(first, {})
+    seen.take_run(second, {})
+    assert seen.existing == {first["metadata"]["uid"], second["metadata"]["uid"]}
+
+    seen.take_run({**first, "status": {"verdict": "Passed"}}, {})
+
+    assert [run.name for run in seen.live.values()] == ["b"]
