@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Run:
     spec: TestRunSpec
     graph: Graph | None
     invalid: tuple[Reason, str] | None
-    status: JsonObject  # as the cluster has it
+    status_json: bytes  # as the cluster has it; of the many runs that wait, a dict would take six times the memory
     states: tuple[TaskState, ...] = ()
     base_counts: TestCounts = NO_TESTS
     base_failures: tuple[TopFailure, ...] = ()
@@ -65,6 +66,16 @@ class Run:
     seen_at: datetime | None = None  # when this leader first looked at it
     looked_at: datetime | None = None
     written_at: datetime | None = None
+
+    @property
+    def status(self) -> JsonObject:
+        """The status as the cluster has it."""
+        status: JsonObject = json.loads(self.status_json)
+        return status
+
+    @status.setter
+    def status(self, status: JsonObject) -> None:
+        self.status_json = _compact(status)
 
     @property
     def group(self) -> tuple[str, str] | None:
@@ -119,7 +130,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         spec=spec,
         graph=graph,
         invalid=invalid,
-        status=status,
+        status_json=_compact(status),
         jobs=jobs,
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
@@ -246,3 +257,7 @@ def _first_error(part: str, error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(step) for step in (part, *first["loc"]))
     return f"{place}: {first['msg']}"
+
+
+def _compact(status: JsonObject) -> bytes:
+    return json.dumps(status, separators=(",", ":")).encode()
