@@ -1,0 +1,217 @@
+"""Which faults are tried, several to a load, and what history says after each."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from chaosruns import faults
+from chaosruns.audit import AuditLog
+from chaosruns.eventually import until
+from chaosruns.history import Findings, check
+from chaosruns.journal import Journal
+from chaosruns.load import Load, Loads, ready
+from chaosruns.place import NAMESPACE
+from chaosruns.proxy import Armed
+from chaosruns.trouble import TROUBLES, Scene, kill_leader
+from dawg_orchestrator.cluster.client import JOBS, PODS, JsonObject
+from dawg_orchestrator.errors import ClusterError
+from dawg_orchestrator.resources import names
+
+_OCCURRENCES = 2
+_KILLS, _OTHERS = 2, 6  # to a load
+_PATIENCE_SECONDS = 90.0
+_TIDY_SECONDS = 15.0
+_TRIES = 3
+_ORDER = random.Random(4)  # noqa: S311
+
+
+@dataclass(frozen=True)
+class Point:
+    """A fault and where it strikes: a call by kind and occurrence, or none for trouble of another sort."""
+
+    fault: str
+    kind: str = ""
+    nth: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.fault} at {self.kind} {self.nth}" if self.kind else f"{self.fault} {self.nth}".rstrip(" 0")
+
+
+@dataclass
+class Outcome:
+    """What one load has shown."""
+
+    struck: list[Point]
+    findings: Findings
+    seconds: float  # from the end of the last fault until every run had its verdict
+
+
+def points_at(calls: Counter[str]) -> list[Point]:
+    """Every point at the kinds of calls that a recording has seen, those of a kind apart from one another."""
+    kinds = sorted(kind for kind in calls if not kind.startswith("unknown"))
+    found = [
+        Point(fault, kind, nth)
+        for kind in kinds for fault in faults.faults_of(kind)
+        for nth in range(1, min(_OCCURRENCES, calls[kind]) + 1)
+    ]  # fmt: skip
+    _ORDER.shuffle(found)
+    return found
+
+
+def troubles(repeat: int) -> list[Point]:
+    """All trouble of other sorts, so many times."""
+    return [Point(name, "", number) for number in range(repeat) for name in TROUBLES]
+
+
+def next_batch(waiting: Sequence[Point]) -> list[Point]:
+    """Points that can share a load: a trouble alone, or a few at calls of different kinds."""
+    first = waiting[0]
+    if not first.kind:
+        return [first]
+    batch: list[Point] = []
+    room = {True: _KILLS, False: _OTHERS}
+    for point in waiting:
+        kills = point.fault in faults.KILLS
+        if point.kind and room[kills] and all(point.kind != other.kind for other in batch):
+            batch.append(point)
+            room[kills] -= 1
+    return batch
+
+
+@dataclass
+class Campaign:
+    """Tries points until none is left or time is up."""
+
+    scene: Scene
+    loads: Loads
+    journal: Journal
+    audit: AuditLog
+    tries: Counter[Point] = field(default_factory=Counter)
+
+    async def record(self) -> Counter[str]:
+        """The calls of a load without faults, but for a leader that is killed: starting is part of the work."""
+        await self.strike([Point("kill-leader")], more=("scale", "newpool"))
+        return self.scene.proxy.calls
+
+    async def strike(self, points: Sequence[Point], more: Iterable[str] = ()) -> Outcome:
+        """One load, with faults at all these points."""
+        wanted = sorted({*more, *(need for point in points for need in _needs(point))})
+        await self._until_ready()
+        armed = {point: Armed(point.kind, point.fault, point.nth) for point in points if point.kind}
+        arming = asyncio.create_task(self._arm(armed))
+        making = asyncio.create_task(self._make(points))
+        load = await self.loads.start(more=wanted)
+        await making
+        finished_at = await self._until_finished(load)
+        await self._until_over(armed.values())
+        arming.cancel()
+        self.scene.proxy.disarm_all()
+        ends = [load.created_at, self._made_at, *(one.ended_at for one in armed.values() if one.ended_at is not None)]
+        findings = await self._look_back(load)
+        await self.loads.tidy(load, more=wanted)
+        self.tries.update(points)
+        struck = [point for point in points if point not in armed or armed[point].ended_at is not None]
+        return Outcome(struck, findings, max(0.0, finished_at - max(ends)))
+
+    def is_hopeless(self, point: Point) -> bool:
+        """Whether its call has not come in several loads."""
+        return self.tries[point] >= _TRIES
+
+    async def _arm(self, armed: dict[Point, Armed]) -> None:
+        """All at once, but one death after the other."""
+        for point, one in armed.items():
+            if point.fault not in faults.KILLS:
+                self.scene.proxy.arm(one)
+        for point, one in armed.items():
+            if point.fault in faults.KILLS:
+                self.scene.proxy.arm(one)
+                await one.over.wait()
+
+    async def _make(self, points: Sequence[Point]) -> None:
+        """Trouble in the middle of things; else a leader dies, since starting makes calls too."""
+        await asyncio.sleep(1)
+        for point in points:
+            if not point.kind:
+                await TROUBLES[point.fault].make(self.scene)
+        if all(point.kind for point in points):
+            await kill_leader(self.scene)
+        self._made_at = time.monotonic()
+
+    async def _until_ready(self) -> None:
+        with suppress(TimeoutError):
+            await until(self._is_ready, within=60)
+
+    async def _is_ready(self) -> bool:
+        with suppress(ClusterError):
+            return await ready(self.scene.cluster)
+        return False
+
+    async def _until_finished(self, load: Load) -> float:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        waiting = {run.name for run in load.runs}
+        while waiting and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            self.audit.read_on()
+            waiting -= {write.run for write in self.audit.writes if write.status.get("verdict")}
+        return time.monotonic()
+
+    async def _until_over(self, armed: Iterable[Armed]) -> None:
+        """Faults that have begun come to their end."""
+        for one in armed:
+            if one.fired_at is not None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(one.over.wait(), faults.SILENT_SECONDS + 2)
+
+    async def _look_back(self, load: Load) -> Findings:
+        left = await self._left(load)
+        deadline = time.monotonic() + _TIDY_SECONDS
+        while left and time.monotonic() < deadline:
+            await asyncio.sleep(0.3)
+            left = await self._left(load)
+        self.audit.read_on()
+        jobs = {name: times for name, times in self.audit.jobs_created.items() if load.mark in name}
+        findings = check(load.runs, self.audit.writes, self.journal.stays, jobs)
+        findings.orphans += left
+        self.audit.writes.clear()
+        self.audit.jobs_created.clear()
+        self.journal.stays = [stay for stay in self.journal.stays if stay.ended is None]
+        return findings
+
+    async def _left(self, load: Load) -> list[str]:
+        """Processes, pods and Jobs that are still at work for runs that are finished."""
+        found = [
+            f"a test of {stay.run} {stay.task} still runs" for stay in self.journal.stays
+            if load.mark in stay.run and stay.ended is None
+        ]  # fmt: skip
+        try:
+            for resource, works in ((PODS, _pod_works), (JOBS, _job_works)):
+                items, _ = await self.scene.cluster.list(resource, NAMESPACE, {"labelSelector": f"{names.ROLE}=task"})
+                named = [item for item in items if load.mark in item["metadata"]["name"] and works(item)]
+                found += [f"{resource.plural} {item['metadata']['name']} still works" for item in named]
+        except ClusterError as error:
+            found.append(f"the cluster could not be asked: {error}")
+        return found
+
+
+def _needs(point: Point) -> Sequence[str]:
+    """Further work without which the point's calls do not happen."""
+    if not point.kind:
+        return TROUBLES[point.fault].more
+    if "create deployments" in point.kind or "delete deployments" in point.kind:
+        return ("newpool",)
+    return ("scale",) if "deployments" in point.kind or " patch pods" in point.kind else ()
+
+
+def _pod_works(pod: JsonObject) -> bool:
+    return pod["status"].get("phase") in ("Pending", "Running")
+
+
+def _job_works(job: JsonObject) -> bool:
+    conditions = job.get("status", {}).get("conditions") or ()
+    return not any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)

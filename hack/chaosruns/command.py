@@ -1,0 +1,267 @@
+"""The command `hack/chaos`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from chaosruns import place, plants, trouble
+from chaosruns.audit import AuditLog, BodyMissing
+from chaosruns.campaign import Campaign, Outcome, Point, next_batch, points_at, troubles
+from chaosruns.history import Findings
+from chaosruns.journal import Journal
+from chaosruns.load import Loads, create_pools
+from chaosruns.place import Controllers
+from chaosruns.proxy import Proxy
+from chaosruns.trouble import Scene
+from dawg_orchestrator.cluster.client import Cluster
+from dawg_orchestrator.cluster.credentials import find_credentials
+from dawg_orchestrator.errors import ClusterError as ApiError
+from localcluster import commands, kubectl, network, paths
+from localcluster.errors import ClusterError
+from localcluster.install import RESOURCE
+from localcluster.progress import Step, say, step
+
+RESULT = paths.REPOSITORY / "build" / "chaos.json"
+_SHORT = 35.0  # seconds of faults; what comes before and after is not bounded
+_SHORT_POINTS = (
+    Point("kill-before", "controller patch testruns/status", 1), Point("kill-after", "controller create jobs", 1),
+    Point("lose-answer", "controller list testruns", 1), Point("409", "controller patch agentpools/status", 1),
+    Point("429", "elector replace leases", 1), Point("gone", "watcher event testruns", 1),
+    Point("duplicate", "controller create tokenreviews", 1), Point("drop", "watcher watch jobs", 1),
+)  # fmt: skip
+_TROUBLE_REPEATED = 3
+_GOAL_SECONDS = 10.0
+EXAMPLES = """\
+examples:
+  hack/chaos                        every point that is not done yet; about half an hour
+  hack/chaos --minutes 10           go on for ten minutes; the next call goes on from there
+  hack/chaos --short                some points, in a minute
+  hack/chaos --only freeze-leader   points whose name contains this, done or not
+  hack/chaos --plant keep-jobs      build a known fault in; the exit code is 0 when it is reported
+  hack/chaos --list
+
+Needs the cluster of hack/up where that is not kind, as root. What was tried is in build/chaos.json; --anew forgets it.
+Exit code 0: everything held; 1: something did not, or went wrong.
+"""
+
+
+@dataclass
+class Book:
+    """What was tried so far, kept between calls."""
+
+    product: str
+    done: dict[str, float] = field(default_factory=dict)  # seconds until all was well, by point
+    unreached: list[str] = field(default_factory=list)
+    loads: int = 0
+    findings: Findings = field(default_factory=Findings)
+
+    def note(self, outcome: Outcome) -> None:
+        """Take a load in."""
+        self.loads += 1
+        self.findings.add(outcome.findings)
+        for point in outcome.struck:
+            self.done[str(point)] = outcome.seconds
+
+    @property
+    def slowest(self) -> tuple[float, str]:
+        """The longest time until all was well, and after what."""
+        return max(((seconds, name) for name, seconds in self.done.items()), default=(0.0, "nothing"))
+
+    def holds(self) -> bool:
+        """Whether everything held that must."""
+        return not self.findings.broken() and self.slowest[0] <= _GOAL_SECONDS
+
+    def wire(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "points": len(self.done), "slowest": self.slowest, "holds": self.holds()}
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="hack/chaos", description="Break everything around the product, and see whether a verdict is lost.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--short", action="store_true", help="some points, in a minute")
+    named = ", ".join(sorted(plants.PLANTS))
+    how.add_argument("--plant", choices=sorted(plants.PLANTS), metavar="FAULT", help=f"build a fault in: {named}")
+    how.add_argument("--list", action="store_true", help="name faults and plants, and try none")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="points whose name contains this")
+    parser.add_argument("--anew", action="store_true", help="forget what was tried before")
+    parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when everything held (with --plant: when the fault was reported), else 1."""
+    options = _parse(arguments)
+    if options.list:
+        return _list()
+    # Whoever ends this command early wants nothing to go on in the cluster.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _check_cluster()
+        book = asyncio.run(_try(options))
+    except (ClusterError, ApiError, BodyMissing, TimeoutError) as error:
+        say(f"hack/chaos: {type(error).__name__}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("\nhack/chaos: interrupted; the next call goes on from here")
+        return 130
+    print(json.dumps(book.wire(), indent=2) if options.output == "json" else _table(book))
+    if options.plant:
+        return 0 if book.findings.broken() else 1
+    return 0 if book.holds() else 1
+
+
+def _list() -> int:
+    for name, planted in plants.PLANTS.items():
+        print(f"plant    {name:22} {planted}")
+    for name, made in trouble.TROUBLES.items():
+        print(f"trouble  {name:22} {(made.make.__doc__ or '').strip()}")
+    return 0
+
+
+def _check_cluster() -> None:
+    if not network.exists():
+        raise ClusterError("It needs the cluster that hack/up builds itself, not kind: it kills processes on the node.")
+    if not commands.succeeds(kubectl.command("get", "crd", RESOURCE)):
+        raise ClusterError("No cluster with DAWG is running. Start one with hack/up.")
+
+
+async def _try(options: argparse.Namespace) -> Book:
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    assert this is not None  # noqa: S101
+    loop.add_signal_handler(signal.SIGTERM, this.cancel)
+    trouble.heal()
+    journal = Journal()
+    controllers: list[Controllers] = []
+
+    async def kill(address: str) -> None:
+        for one in controllers:
+            await one.kill(address)
+
+    proxy = Proxy(kill)
+    async with contextlib.AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(Cluster(find_credentials(), user_agent="dawg-chaos"))
+        await stack.enter_async_context(journal.listening())
+        await stack.enter_async_context(proxy.listening())
+        audit = AuditLog(place.NAMESPACE)
+        stack.callback(audit.close)
+        with step("install the product under test"):
+            release = place.installed(cluster, proxy.port, options.plant)
+            controllers.append(await stack.enter_async_context(release))
+        stack.callback(trouble.heal)
+        stack.callback(controllers[0].thaw)
+        image = await asyncio.to_thread(place.test_image)
+        with step("start its agents"):
+            await create_pools(cluster, image)
+        loads = Loads(cluster, journal, image)
+        return await _go_on(options, Campaign(Scene(cluster, controllers[0], proxy), loads, journal, audit))
+
+
+async def _go_on(options: argparse.Namespace, campaign: Campaign) -> Book:
+    book = Book(place.product())
+    if options.plant:
+        with step(f"plant {options.plant}") as current:
+            waiting = [Point(name, "", number) for number, name in enumerate(plants.SHOWN_BY[options.plant])]
+            await _strike_all(campaign, book, waiting or [Point("kill-leader")], time.monotonic() + 300, current)
+        return book
+    if options.short:
+        with step("break some things") as current:
+            waiting = [*_SHORT_POINTS, Point("freeze-leader"), Point("storm-429"), Point("kill-agent")]
+            await _strike_all(campaign, book, waiting, time.monotonic() + _SHORT, current)
+        return book
+    deadline = time.monotonic() + options.minutes * 60
+    if not options.anew and not options.only:
+        book = _kept(book)
+    with step("record a load without faults"):
+        calls = await campaign.record()
+    everything = _mixed(points_at(calls), troubles(_TROUBLE_REPEATED))
+    chosen = [point for point in everything if all(text in str(point) for text in options.only)]
+    skipped = set() if options.only else {*book.done, *book.unreached}
+    waiting = [point for point in chosen if str(point) not in skipped]
+    with step(f"break things at {len(waiting)} points") as current:
+        await _strike_all(campaign, book, waiting, deadline, current)
+    return book
+
+
+def _mixed(calls: list[Point], others: list[Point]) -> list[Point]:
+    """Trouble of other sorts spread evenly among the points at calls."""
+    every = max(1, len(calls) // (len(others) + 1))
+    found: list[Point] = []
+    for number, other in enumerate(others):
+        found += [*calls[number * every : (number + 1) * every], other]
+    return found + calls[len(others) * every :]
+
+
+async def _strike_all(campaign: Campaign, book: Book, waiting: list[Point], deadline: float, current: Step) -> None:
+    while waiting and time.monotonic() < deadline:
+        batch = next_batch(waiting)
+        outcome = await campaign.strike(batch)
+        book.note(outcome)
+        struck = set(outcome.struck)
+        waiting = [point for point in waiting if point not in struck]
+        late = [point for point in batch if point in waiting]
+        hopeless = [point for point in late if campaign.is_hopeless(point)]
+        book.unreached += map(str, hopeless)
+        # What did not come to pass is tried again, behind the others.
+        waiting = [point for point in waiting if point not in late] + [point for point in late if point not in hopeless]
+        _tell(batch, outcome)
+        current.note = f"{len(book.done)} struck, {len(waiting)} to go, slowest {book.slowest[0]:.1f} s"
+        _keep(book)
+
+
+def _tell(batch: Sequence[Point], outcome: Outcome) -> None:
+    broken = outcome.findings.broken()
+    if not broken and outcome.seconds <= _GOAL_SECONDS:
+        return
+    say(f"\nafter {outcome.seconds:.1f} s, under: {'; '.join(map(str, batch))}")
+    for kind, sentences in broken.items():
+        for sentence in sentences:
+            say(f"  {kind}: {sentence}")
+
+
+def _keep(book: Book) -> None:
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(book.wire(), indent=2))
+
+
+def _kept(fresh: Book) -> Book:
+    """What an earlier call has tried of the same product."""
+    try:
+        known = json.loads(RESULT.read_text())
+        found = Findings(**known["findings"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return fresh
+    if known.get("product") != fresh.product:
+        return fresh
+    return Book(fresh.product, known["done"], known["unreached"], known["loads"], found)
+
+
+def _table(book: Book) -> str:
+    found = book.findings
+    seconds, after = book.slowest
+    rows = [
+        ("points tried", str(len(book.done))), ("loads", str(book.loads)), ("tasks", str(found.tasks)),
+        ("lost", str(len(found.lost))), ("doubled", str(len(found.doubled))), ("orphans", str(len(found.orphans))),
+        ("exclusive overlaps", str(len(found.overlaps))), ("wrong verdicts", str(len(found.wrong))),
+        ("tests that ran again", str(found.ran_again)),
+        ("slowest convergence", f"{seconds:.1f} s after {after}"),
+        ("points not reached", str(len(book.unreached))),
+    ]  # fmt: skip
+    return "\n".join(f"{name:22}{value}" for name, value in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

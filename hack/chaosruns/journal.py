@@ -1,0 +1,52 @@
+"""What tests themselves say: each connects when it starts, and the connection lasts as long as any of its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chaosruns.history import Stay
+from localcluster import network
+
+
+class Journal:
+    """``stays`` grows as tests come and go."""
+
+    def __init__(self) -> None:
+        self.stays: list[Stay] = []
+        self._address = ""
+
+    def script(self, body: str) -> list[str]:
+        """The command of a test that tells the journal of its life; it ends as ``body`` does."""
+        told = "$DAWG_RUN $DAWG_TASK ${DAWG_SHARD_INDEX:-0} $DAWG_ATTEMPT $EPOCHREALTIME"
+        return [
+            "bash",
+            "-c",
+            f'exec 3<>{self._address}; echo "{told}" >&3\n({body})\ncode=$?; echo over >&3; exit $code',
+        ]
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear tests for as long as the block lasts."""
+        server = await asyncio.start_server(self._hear, network.NODE_ADDRESS, 0)
+        self._address = f"/dev/tcp/{network.NODE_ADDRESS}/{server.sockets[0].getsockname()[1]}"
+        async with server:
+            yield
+
+    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            run, task, shard, attempt, started = (await reader.readline()).decode().split()
+        except ValueError:
+            writer.close()
+            return
+        stay = Stay(run, task, int(shard), int(attempt), float(started))
+        self.stays.append(stay)
+        try:
+            stay.finished = (await reader.readline()) == b"over\n"
+            await reader.read()
+        except ConnectionError:
+            pass
+        stay.ended = time.time()
+        writer.close()
