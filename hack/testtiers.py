@@ -18,7 +18,7 @@ examples:
   hack/test e2e -- -k scaling     arguments after -- go to pytest
 
 tiers: unit (pure), simulation (the core under seeded faults, in its own time), integration (real apiserver, database,
-git), e2e (the installed product on the local cluster)
+git), e2e (the installed product on the local cluster), chaos (the same while things break)
 """
 
 
@@ -29,11 +29,13 @@ class Tier:
     name: str
     needs: str = ""  # '' nothing, 'cluster' Kubernetes alone, 'product' the chart installed
     options: tuple[str, ...] = ()  # for pytest
+    command: tuple[str, ...] = ()  # of hack/, instead of pytest
 
 
 TIERS = (
+TIERS = (
     Tier("unit", options=("--numprocesses", "auto")), Tier("simulation"), Tier("integration", "cluster"),
-    Tier("e2e", "product"),
+    Tier("e2e", "product"), Tier("chaos", "product", command=("chaos", "--short")),
 )  # fmt: skip
 
 
@@ -98,4 +100,6 @@ def _run(tier: Tier, venv: Path, environment: dict[str, str], pytest_arguments: 
     print(f"== {tier.name}", flush=True)
     pytest = [str(venv / "bin" / "python"), "-m", "pytest", str(folder), "-p", "no:cacheprovider"]
     command = [*pytest, *tier.options, *pytest_arguments]
+    if tier.command:
+        command = [str(REPOSITORY / "hack" / tier.command[0]), *tier.command[1:]]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode == 0

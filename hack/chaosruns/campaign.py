@@ -93,6 +93,7 @@ class Campaign:
     journal: Journal
     audit: AuditLog
     tries: Counter[Point] = field(default_factory=Counter)
+    _made_at: float = 0.0  # when the trouble of the latest load was over
 
     async def record(self) -> Counter[str]:
         """The calls of a load without faults, but for a leader that is killed: starting is part of the work."""

@@ -104,7 +104,7 @@ class Proxy:
     def _due(self, kind: str) -> Armed | None:
         """The fault whose turn has come with this call."""
         for armed in self._armed:
-            if armed.kind != kind or armed.over.is_set():
+            if armed.kind != kind:
                 continue
             if armed.nth > 1:
                 armed.nth -= 1
@@ -126,8 +126,7 @@ class Proxy:
         try:
             return await faults.CALL_FAULTS[armed.fault](call)
         finally:
-            if armed.left <= 0:
-                armed.end()
+            armed.end()
 
     async def _replay(self, call: Call, armed: Armed) -> None:
         await asyncio.sleep(faults.LATE_SECONDS)
