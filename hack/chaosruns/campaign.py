@@ -24,7 +24,9 @@ from dawg_orchestrator.errors import ClusterError
 from dawg_orchestrator.resources import names
 
 _OCCURRENCES = 2
-_KILLS, _OTHERS = 2, 6  # to a load
+_KILLS, _OTHERS = 3, 8  # to a load
+_LATE_SECONDS = 8.0  # after a leader has begun to serve it compares what it knows, and deletes what is due
+_LATE_CALLS = ("list-metadata", "delete testruns", "get testruns")
 _PATIENCE_SECONDS = 90.0
 _TIDY_SECONDS = 15.0
 _TRIES = 3
@@ -69,6 +71,11 @@ def troubles(repeat: int) -> list[Point]:
     return [Point(name, "", number) for number in range(repeat) for name in TROUBLES]
 
 
+def is_late(point: Point) -> bool:
+    """Whether its call comes only some time after a leader has begun to serve."""
+    return any(name in point.kind for name in _LATE_CALLS)
+
+
 def next_batch(waiting: Sequence[Point]) -> list[Point]:
     """Points that can share a load: a trouble alone, or a few at calls of different kinds."""
     first = waiting[0]
@@ -78,7 +85,12 @@ def next_batch(waiting: Sequence[Point]) -> list[Point]:
     room = {True: _KILLS, False: _OTHERS}
     for point in waiting:
         kills = point.fault in faults.KILLS
-        if point.kind and room[kills] and all(point.kind != other.kind for other in batch):
+        if (
+            point.kind
+            and is_late(point) == is_late(first)
+            and room[kills]
+            and all(point.kind != other.kind for other in batch)
+        ):
             batch.append(point)
             room[kills] -= 1
     return batch
@@ -104,14 +116,18 @@ class Campaign:
         """One load, with faults at all these points."""
         wanted = sorted({*more, *(need for point in points for need in _needs(point))})
         await self._until_ready()
+        late = any(is_late(point) for point in points)
+        if late:
+            await kill_leader(self.scene)
+            await asyncio.sleep(_LATE_SECONDS)
         armed = {point: Armed(point.kind, point.fault, point.nth) for point in points if point.kind}
-        arming = asyncio.create_task(self._arm(armed))
-        making = asyncio.create_task(self._make(points))
+        for one in armed.values():
+            self.scene.proxy.arm(one)
+        making = asyncio.create_task(self._make(points, late=late))
         load = await self.loads.start(more=wanted)
         await making
         finished_at = await self._until_finished(load)
         await self._until_over(armed.values())
-        arming.cancel()
         self.scene.proxy.disarm_all()
         ends = [load.created_at, self._made_at, *(one.ended_at for one in armed.values() if one.ended_at is not None)]
         findings = await self._look_back(load)
@@ -124,23 +140,13 @@ class Campaign:
         """Whether its call has not come in several loads."""
         return self.tries[point] >= _TRIES
 
-    async def _arm(self, armed: dict[Point, Armed]) -> None:
-        """All at once, but one death after the other."""
-        for point, one in armed.items():
-            if point.fault not in faults.KILLS:
-                self.scene.proxy.arm(one)
-        for point, one in armed.items():
-            if point.fault in faults.KILLS:
-                self.scene.proxy.arm(one)
-                await one.over.wait()
-
-    async def _make(self, points: Sequence[Point]) -> None:
+    async def _make(self, points: Sequence[Point], *, late: bool) -> None:
         """Trouble in the middle of things; else a leader dies, since starting makes calls too."""
         await asyncio.sleep(1)
         for point in points:
             if not point.kind:
                 await TROUBLES[point.fault].make(self.scene)
-        if all(point.kind for point in points):
+        if not late and all(point.kind for point in points):
             await kill_leader(self.scene)
         self._made_at = time.monotonic()
 

@@ -133,8 +133,7 @@ class Loads:
             task["exclusive"] = True
         if shards:
             task["shards"] = {"count": shards}
-        numbers = range(1, shards + 1) if shards else [0]
-        return task, [Cell(name, number, letters, exclusive, runs) for number in numbers]
+        return task, [Cell(name, number, letters, exclusive, runs) for number in range(shards or 1)]
 
     async def _create(self, resource: Resource, body: JsonObject) -> None:
         with suppress(Conflict):  # created by a request whose answer got lost
