@@ -39,10 +39,10 @@ class Point:
 
     fault: str
     kind: str = ""
-    nth: int = 0
+    nth: int = 1
 
     def __str__(self) -> str:
-        return f"{self.fault} at {self.kind} {self.nth}" if self.kind else f"{self.fault} {self.nth}".rstrip(" 0")
+        return f"{self.fault} at {self.kind} {self.nth}" if self.kind else f"{self.fault} {self.nth}"
 
 
 @dataclass
@@ -68,7 +68,7 @@ def points_at(calls: Counter[str]) -> list[Point]:
 
 def troubles(repeat: int) -> list[Point]:
     """All trouble of other sorts, so many times."""
-    return [Point(name, "", number) for number in range(repeat) for name in TROUBLES]
+    return [Point(name, "", number) for number in range(1, repeat + 1) for name in TROUBLES]
 
 
 def is_late(point: Point) -> bool:

@@ -177,7 +177,7 @@ async def _go_on(options: argparse.Namespace, campaign: Campaign) -> Book:
     book = Book(place.product())
     if options.plant:
         with step(f"plant {options.plant}") as current:
-            waiting = [Point(name, "", number) for number, name in enumerate(plants.SHOWN_BY[options.plant])]
+            waiting = [Point(name, "", number) for number, name in enumerate(plants.SHOWN_BY[options.plant], 1)]
             await _strike_all(campaign, book, waiting or [Point("kill-leader")], time.monotonic() + 300, current)
         return book
     if options.short:

@@ -10,6 +10,18 @@ from contextlib import asynccontextmanager
 from chaosruns.history import Stay
 from localcluster import network
 
+# The first process of a container is deaf to SIGTERM unless it asks for it.
+_SCRIPT = """\
+trap 'exit 143' TERM
+exec 3<>{address}
+echo "{told}" >&3
+({body}) &
+wait $!
+code=$?
+echo over >&3
+exit $code
+"""
+
 
 class Journal:
     """``stays`` grows as tests come and go."""
@@ -21,11 +33,7 @@ class Journal:
     def script(self, body: str) -> list[str]:
         """The command of a test that tells the journal of its life; it ends as ``body`` does."""
         told = "$DAWG_RUN $DAWG_TASK ${DAWG_SHARD_INDEX:-0} $DAWG_ATTEMPT $EPOCHREALTIME"
-        return [
-            "bash",
-            "-c",
-            f'exec 3<>{self._address}; echo "{told}" >&3\n({body})\ncode=$?; echo over >&3; exit $code',
-        ]
+        return ["bash", "-c", _SCRIPT.format(address=self._address, told=told, body=body)]
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

@@ -114,8 +114,8 @@ class Loads:
         eat = "test $DAWG_ATTEMPT -gt 1 || python3 -c 'bytearray(1 << 30)'"
         fill = "head -c 100000000 /dev/zero > /dawg/workspace/fill"
         known = {
-            "long": Work("long", WARM, [self._task("part", "sleep 5", shards=8),
-                                        self._task("x", "sleep 4", exclusive=True)]),
+            "long": Work("long", WARM, [self._task("part", "sleep 3", shards=4),
+                                        self._task("x", "sleep 2", exclusive=True)]),
             "memory": Work("memory", JOB, [self._task("eat", eat, resources={"limits": {"memory": "64Mi"}})]),
             "disk": Work("disk", WARM, [self._task("fill", fill, letters="F")]),
             "podalone": Work("podalone", JOB, [self._task("x", "sleep 2", exclusive=True)]),

@@ -112,9 +112,14 @@ async def partition_agent(scene: Scene) -> None:
     """An agent and the controllers do not reach each other for longer than a lease lasts."""
     pod = (await _agents(scene, "warm"))[0]["status"]["podIP"]
     controllers = ", ".join(scene.controllers.seats)
-    rules = f"""table ip {_TABLE} {{ chain forward {{ type filter hook forward priority filter; policy accept;
-      ip saddr {pod} ip daddr {{ {controllers} }} drop
-      ip saddr {{ {controllers} }} ip daddr {pod} drop }} }}"""
+    rules = f"""table ip {_TABLE} {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        ip saddr {pod} ip daddr {{ {controllers} }} drop
+        ip saddr {{ {controllers} }} ip daddr {pod} drop
+    }}
+}}
+"""
     await asyncio.to_thread(commands.run, [*network.ENTER, "nft", "--file", "-"], stdin=rules)
     try:
         await asyncio.sleep(_LEASE_SECONDS + 4)
