@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,32 +16,17 @@ from chaosruns.history import Findings, check
 from chaosruns.journal import Journal
 from chaosruns.load import Load, Loads, ready
 from chaosruns.place import NAMESPACE
+from chaosruns.points import Point
 from chaosruns.proxy import Armed
 from chaosruns.trouble import TROUBLES, Scene, kill_leader
 from dawg_orchestrator.cluster.client import JOBS, PODS, JsonObject
 from dawg_orchestrator.errors import ClusterError
 from dawg_orchestrator.resources import names
 
-_OCCURRENCES = 2
-_KILLS, _OTHERS = 3, 8  # to a load
-_LATE_SECONDS = 8.0  # after a leader has begun to serve it compares what it knows, and deletes what is due
-_LATE_CALLS = ("list-metadata", "delete testruns", "get testruns")
+_LATE_SECONDS = 8.0
 _PATIENCE_SECONDS = 90.0
 _TIDY_SECONDS = 15.0
-_TRIES = 3
-_ORDER = random.Random(4)  # noqa: S311
-
-
-@dataclass(frozen=True)
-class Point:
-    """A fault and where it strikes: a call by kind and occurrence, or none for trouble of another sort."""
-
-    fault: str
-    kind: str = ""
-    nth: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.fault} at {self.kind} {self.nth}" if self.kind else f"{self.fault} {self.nth}"
+_TRIES = 4
 
 
 @dataclass
@@ -54,48 +38,6 @@ class Outcome:
     seconds: float  # from the end of the last fault until every run had its verdict
 
 
-def points_at(calls: Counter[str]) -> list[Point]:
-    """Every point at the kinds of calls that a recording has seen, those of a kind apart from one another."""
-    kinds = sorted(kind for kind in calls if not kind.startswith("unknown"))
-    found = [
-        Point(fault, kind, nth)
-        for kind in kinds for fault in faults.faults_of(kind)
-        for nth in range(1, min(_OCCURRENCES, calls[kind]) + 1)
-    ]  # fmt: skip
-    _ORDER.shuffle(found)
-    return found
-
-
-def troubles(repeat: int) -> list[Point]:
-    """All trouble of other sorts, so many times."""
-    return [Point(name, "", number) for number in range(1, repeat + 1) for name in TROUBLES]
-
-
-def is_late(point: Point) -> bool:
-    """Whether its call comes only some time after a leader has begun to serve."""
-    return any(name in point.kind for name in _LATE_CALLS)
-
-
-def next_batch(waiting: Sequence[Point]) -> list[Point]:
-    """Points that can share a load: a trouble alone, or a few at calls of different kinds."""
-    first = waiting[0]
-    if not first.kind:
-        return [first]
-    batch: list[Point] = []
-    room = {True: _KILLS, False: _OTHERS}
-    for point in waiting:
-        kills = point.fault in faults.KILLS
-        if (
-            point.kind
-            and is_late(point) == is_late(first)
-            and room[kills]
-            and all(point.kind != other.kind for other in batch)
-        ):
-            batch.append(point)
-            room[kills] -= 1
-    return batch
-
-
 @dataclass
 class Campaign:
     """Tries points until none is left or time is up."""
@@ -104,8 +46,15 @@ class Campaign:
     loads: Loads
     journal: Journal
     audit: AuditLog
-    tries: Counter[Point] = field(default_factory=Counter)
+    unreached: list[Point] = field(default_factory=list)  # their call did not come
+    _standing: dict[Point, Armed] = field(default_factory=dict)  # faults that wait for their call, from load to load
+    _tries: Counter[Point] = field(default_factory=Counter)
     _made_at: float = 0.0  # when the trouble of the latest load was over
+
+    @property
+    def standing(self) -> list[Point]:
+        """Points that were armed in an earlier load, and whose call has not come yet."""
+        return list(self._standing)
 
     async def record(self) -> Counter[str]:
         """The calls of a load without faults, but for a leader that is killed: starting is part of the work."""
@@ -113,32 +62,41 @@ class Campaign:
         return self.scene.proxy.calls
 
     async def strike(self, points: Sequence[Point], more: Iterable[str] = ()) -> Outcome:
-        """One load, with faults at all these points."""
-        wanted = sorted({*more, *(need for point in points for need in _needs(point))})
+        """One load, with faults at these points and at those that stand; trouble of another sort comes alone."""
+        troubled = any(not point.kind for point in points)
+        armed = {} if troubled else self._standing
+        for point in points:
+            if point.kind:
+                armed[point] = Armed(point.kind, point.fault, point.nth)
+        wanted = sorted({*more, *(need for point in [*points, *armed] for need in _needs(point))})
         await self._until_ready()
-        late = any(is_late(point) for point in points)
+        late = any(point.is_late for point in armed)
         if late:
             await kill_leader(self.scene)
             await asyncio.sleep(_LATE_SECONDS)
-        armed = {point: Armed(point.kind, point.fault, point.nth) for point in points if point.kind}
-        for one in armed.values():
-            self.scene.proxy.arm(one)
+        self.scene.proxy.arm(armed.values())
         making = asyncio.create_task(self._make(points, late=late))
         load = await self.loads.start(more=wanted)
         await making
         finished_at = await self._until_finished(load)
         await self._until_over(armed.values())
-        self.scene.proxy.disarm_all()
+        self.scene.proxy.arm(())
         ends = [load.created_at, self._made_at, *(one.ended_at for one in armed.values() if one.ended_at is not None)]
         findings = await self._look_back(load)
         await self.loads.tidy(load, more=wanted)
-        self.tries.update(points)
-        struck = [point for point in points if point not in armed or armed[point].ended_at is not None]
+        struck = [point for point in points if not point.kind] + self._sort_out(armed)
         return Outcome(struck, findings, max(0.0, finished_at - max(ends)))
 
-    def is_hopeless(self, point: Point) -> bool:
-        """Whether its call has not come in several loads."""
-        return self.tries[point] >= _TRIES
+    def _sort_out(self, armed: dict[Point, Armed]) -> list[Point]:
+        """The points that were struck; the others stand on, but not for ever."""
+        struck = [point for point, one in armed.items() if one.ended_at is not None]
+        for point in struck:
+            del armed[point]
+        self._tries.update(armed)
+        for point in [point for point in armed if point.is_late or self._tries[point] >= _TRIES]:
+            del armed[point]
+            self.unreached.append(point)
+        return struck
 
     async def _make(self, points: Sequence[Point], *, late: bool) -> None:
         """Trouble in the middle of things; else a leader dies, since starting makes calls too."""

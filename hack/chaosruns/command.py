@@ -15,11 +15,12 @@ from typing import Any
 
 from chaosruns import place, plants, trouble
 from chaosruns.audit import AuditLog, BodyMissing
-from chaosruns.campaign import Campaign, Outcome, Point, next_batch, points_at, troubles
+from chaosruns.campaign import Campaign, Outcome
 from chaosruns.history import Findings
 from chaosruns.journal import Journal
 from chaosruns.load import Loads, create_pools
 from chaosruns.place import Controllers
+from chaosruns.points import Point, Queue, points_at
 from chaosruns.proxy import Proxy
 from chaosruns.trouble import Scene
 from dawg_orchestrator.cluster.client import Cluster
@@ -28,17 +29,18 @@ from dawg_orchestrator.errors import ClusterError as ApiError
 from localcluster import commands, kubectl, network, paths
 from localcluster.errors import ClusterError
 from localcluster.install import RESOURCE
-from localcluster.progress import Step, say, step
+from localcluster.progress import say, step
 
 RESULT = paths.REPOSITORY / "build" / "chaos.json"
-_SHORT = 35.0  # seconds of faults; what comes before and after is not bounded
+_SHORT_SECONDS = 35.0  # seconds of faults; what comes before and after is not bounded
 _SHORT_POINTS = (
     Point("kill-before", "controller patch testruns/status", 1), Point("kill-after", "controller create jobs", 1),
     Point("lose-answer", "controller list testruns", 1), Point("409", "controller patch agentpools/status", 1),
     Point("429", "elector replace leases", 1), Point("gone", "watcher event testruns", 1),
     Point("duplicate", "controller create tokenreviews", 1), Point("drop", "watcher watch jobs", 1),
+    Point("freeze-leader"), Point("storm-429"), Point("kill-agent"),
 )  # fmt: skip
-_TROUBLE_REPEATED = 3
+_TROUBLE_REPEATED = 2
 _GOAL_SECONDS = 10.0
 EXAMPLES = """\
 examples:
@@ -176,60 +178,46 @@ async def _try(options: argparse.Namespace) -> Book:
 async def _go_on(options: argparse.Namespace, campaign: Campaign) -> Book:
     book = Book(place.product())
     if options.plant:
-        with step(f"plant {options.plant}") as current:
-            waiting = [Point(name, "", number) for number, name in enumerate(plants.SHOWN_BY[options.plant], 1)]
-            await _strike_all(campaign, book, waiting or [Point("kill-leader")], time.monotonic() + 300, current)
+        found = Queue(Point(name, "", number) for number, name in enumerate(plants.SHOWN_BY[options.plant], 1))
+        await _strike_all(campaign, book, found, 300, f"plant {options.plant}")
         return book
     if options.short:
-        with step("break some things") as current:
-            waiting = [*_SHORT_POINTS, Point("freeze-leader"), Point("storm-429"), Point("kill-agent")]
-            await _strike_all(campaign, book, waiting, time.monotonic() + _SHORT, current)
+        await _strike_all(campaign, book, Queue(_SHORT_POINTS), _SHORT_SECONDS, "break some things")
         return book
-    deadline = time.monotonic() + options.minutes * 60
     if not options.anew and not options.only:
         book = _kept(book)
+    seconds = options.minutes * 60
     with step("record a load without faults"):
         calls = await campaign.record()
-    everything = _mixed(points_at(calls), troubles(_TROUBLE_REPEATED))
-    chosen = [point for point in everything if all(text in str(point) for text in options.only)]
+    repeated = [Point(name, "", number) for number in range(1, _TROUBLE_REPEATED + 1) for name in trouble.TROUBLES]
     skipped = set() if options.only else {*book.done, *book.unreached}
-    waiting = [point for point in chosen if str(point) not in skipped]
-    with step(f"break things at {len(waiting)} points") as current:
-        await _strike_all(campaign, book, waiting, deadline, current)
+    chosen = [
+        point for point in [*points_at(calls), *repeated]
+        if all(text in str(point) for text in options.only) and str(point) not in skipped
+    ]  # fmt: skip
+    await _strike_all(campaign, book, Queue(chosen), seconds, f"break things at {len(chosen)} points")
     return book
 
 
-def _mixed(calls: list[Point], others: list[Point]) -> list[Point]:
-    """Trouble of other sorts spread evenly among the points at calls."""
-    every = max(1, len(calls) // (len(others) + 1))
-    found: list[Point] = []
-    for number, other in enumerate(others):
-        found += [*calls[number * every : (number + 1) * every], other]
-    return found + calls[len(others) * every :]
+async def _strike_all(campaign: Campaign, book: Book, queue: Queue, seconds: float, title: str) -> None:
+    """One load after the other until no point waits or time is up."""
+    deadline = time.monotonic() + seconds
+    with step(title) as current:
+        while (queue or campaign.standing) and time.monotonic() < deadline:
+            points = queue.next(campaign.standing)
+            outcome = await campaign.strike(points)
+            book.note(outcome)
+            book.unreached = sorted({*book.unreached, *map(str, campaign.unreached)})
+            _tell(outcome)
+            current.note = f"{len(book.done)} struck, {len(queue)} wait, slowest {book.slowest[0]:.1f} s"
+            _keep(book)
 
 
-async def _strike_all(campaign: Campaign, book: Book, waiting: list[Point], deadline: float, current: Step) -> None:
-    while waiting and time.monotonic() < deadline:
-        batch = next_batch(waiting)
-        outcome = await campaign.strike(batch)
-        book.note(outcome)
-        struck = set(outcome.struck)
-        waiting = [point for point in waiting if point not in struck]
-        late = [point for point in batch if point in waiting]
-        hopeless = [point for point in late if campaign.is_hopeless(point)]
-        book.unreached += map(str, hopeless)
-        # What did not come to pass is tried again, behind the others.
-        waiting = [point for point in waiting if point not in late] + [point for point in late if point not in hopeless]
-        _tell(batch, outcome)
-        current.note = f"{len(book.done)} struck, {len(waiting)} to go, slowest {book.slowest[0]:.1f} s"
-        _keep(book)
-
-
-def _tell(batch: Sequence[Point], outcome: Outcome) -> None:
+def _tell(outcome: Outcome) -> None:
     broken = outcome.findings.broken()
     if not broken and outcome.seconds <= _GOAL_SECONDS:
         return
-    say(f"\nafter {outcome.seconds:.1f} s, under: {'; '.join(map(str, batch))}")
+    say(f"\nafter {outcome.seconds:.1f} s, under: {'; '.join(map(str, outcome.struck))}")
     for kind, sentences in broken.items():
         for sentence in sentences:
             say(f"  {kind}: {sentence}")

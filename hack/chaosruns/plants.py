@@ -18,10 +18,10 @@ PLANTS: dict[str, str] = {
 }
 SHOWN_BY: dict[str, tuple[str, ...]] = {
     "accept-twice": ("partition-agent",),
-    "exclusive-unrecorded": (),
+    "exclusive-unrecorded": ("kill-api",),
     "forget-finished": ("kill-leader", "kill-leader", "kill-leader"),
     "ignore-term": ("freeze-leader", "freeze-leader"),
-    "keep-jobs": (),
+    "keep-jobs": ("kill-api",),
 }
 _FOLDER = "/plant"
 _PROGRAM = Path(__file__).with_name("planted.py")

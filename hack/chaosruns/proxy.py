@@ -7,7 +7,7 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -58,13 +58,9 @@ class Proxy:
         self.watches_speak.set()
         self.port = 0
 
-    def arm(self, armed: Armed) -> None:
-        """Let the fault wait for its call."""
-        self._armed.append(armed)
-
-    def disarm_all(self) -> None:
-        """What has not happened does not happen any more."""
-        self._armed.clear()
+    def arm(self, armed: Iterable[Armed]) -> None:
+        """Let these faults, and no others, wait for their calls."""
+        self._armed = list(armed)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:

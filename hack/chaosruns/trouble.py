@@ -242,6 +242,7 @@ def _storm(fault: faults.Fault, seconds: float) -> Callable[[Scene], Awaitable[N
     return lambda scene: storm(scene, fault, seconds)
 
 
+# What happens to processes, pods, the network and the store, by name.
 TROUBLES: dict[str, Trouble] = {
     "kill-leader": Trouble(kill_leader),
     "leader-stays-away": Trouble(leader_stays_away),

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from chaosruns.calls import event_kind, is_write, kind_of
-from chaosruns.campaign import next_batch, points_at, troubles
-from chaosruns.faults import KILLS, faults_of
+from chaosruns.faults import faults_of
+from chaosruns.points import Point, Queue, points_at
 
 OURS = {"User-Agent": "dawg-controller"}
 
@@ -48,16 +48,22 @@ def test_conflicts_and_repeated_requests_strike_writes_alone() -> None:
     assert "silent" in faults_of("watcher event testruns")
 
 
-def test_every_recorded_kind_gets_its_points_and_each_is_struck_once() -> None:
-    calls = Counter({"controller create jobs": 1, "elector replace leases": 9, "watcher event pods": 3})
-    waiting = [*points_at(calls), *troubles(2)]
-    assert len(set(waiting)) == len(waiting)
+def test_every_recorded_kind_gets_its_points_and_each_comes_once() -> None:
+    calls = Counter({"controller create jobs": 1, "elector replace leases": 9, "controller list-metadata pods": 3})
+    queue = Queue([*points_at(calls), Point("kill-leader", "", 1), Point("kill-leader", "", 2)])
+    expected = len(queue)
 
-    struck = []
-    while waiting:
-        batch = next_batch(waiting)
-        waiting = [point for point in waiting if point not in batch]
-        struck += batch
-        assert len(batch) == 1 or len({point.kind for point in batch}) == len(batch)
-        assert sum(point.fault in KILLS for point in batch) <= 3
-    assert {point.kind for point in struck} == {*calls, ""}
+    come: list[Point] = []
+    while queue:
+        points = queue.next([])
+        come += points
+        assert len(points) == 1 or all(point.kind for point in points)
+        assert len({point.kind for point in points}) == len(points)
+    assert len(set(come)) == len(come) == expected
+    assert {point.kind for point in come} == {*calls, ""}
+
+
+def test_a_kind_of_call_whose_fault_still_waits_gets_no_other() -> None:
+    queue = Queue([Point("drop", "controller create jobs"), Point("drop", "controller list jobs")])
+
+    assert queue.next([Point("delay", "controller create jobs")]) == [Point("drop", "controller list jobs")]
