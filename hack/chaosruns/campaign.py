@@ -75,9 +75,10 @@ class Campaign:
             await kill_leader(self.scene)
             await asyncio.sleep(_LATE_SECONDS)
         self.scene.proxy.arm(armed.values())
-        making = asyncio.create_task(self._make(points, late=late))
-        load = await self.loads.start(more=wanted)
-        await making
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._make(points, late=late))
+            starting = group.create_task(self.loads.start(more=wanted))
+        load = starting.result()
         finished_at = await self._until_finished(load)
         await self._until_over(armed.values())
         self.scene.proxy.arm(())
