@@ -93,7 +93,7 @@ class Campaign:
         struck = [point for point, one in armed.items() if one.ended_at is not None]
         for point in struck:
             del armed[point]
-        self._tries.update(armed)
+        self._tries.update(list(armed))
         for point in [point for point in armed if point.is_late or self._tries[point] >= _TRIES]:
             del armed[point]
             self.unreached.append(point)

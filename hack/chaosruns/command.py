@@ -32,7 +32,7 @@ from localcluster.install import RESOURCE
 from localcluster.progress import say, step
 
 RESULT = paths.REPOSITORY / "build" / "chaos.json"
-_SHORT_SECONDS = 35.0  # seconds of faults; what comes before and after is not bounded
+_SHORT_SECONDS = 30.0  # seconds of faults; what comes before and after is not bounded
 _SHORT_POINTS = (
     Point("kill-before", "controller patch testruns/status", 1), Point("kill-after", "controller create jobs", 1),
     Point("lose-answer", "controller list testruns", 1), Point("409", "controller patch agentpools/status", 1),
