@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,7 +51,8 @@ examples:
   hack/chaos --plant keep-jobs      build a known fault in; the exit code is 0 when it is reported
   hack/chaos --list
 
-Needs the cluster of hack/up where that is not kind, as root. What was tried is in build/chaos.json; --anew forgets it.
+Needs the cluster of hack/up where that is not kind, as root. Without --short, --only and --plant, what was
+tried is kept in build/chaos.json; --anew forgets it.
 Exit code 0: everything held; 1: something did not, or went wrong.
 """
 
@@ -195,11 +196,14 @@ async def _go_on(options: argparse.Namespace, campaign: Campaign) -> Book:
         point for point in [*points_at(calls), *repeated]
         if all(text in str(point) for text in options.only) and str(point) not in skipped
     ]  # fmt: skip
-    await _strike_all(campaign, book, Queue(chosen), seconds, f"break things at {len(chosen)} points")
+    keep = _keep if not options.only else None
+    await _strike_all(campaign, book, Queue(chosen), seconds, f"break things at {len(chosen)} points", keep)
     return book
 
 
-async def _strike_all(campaign: Campaign, book: Book, queue: Queue, seconds: float, title: str) -> None:
+async def _strike_all(
+    campaign: Campaign, book: Book, queue: Queue, seconds: float, title: str, keep: Callable[[Book], None] | None = None
+) -> None:
     """One load after the other until no point waits or time is up."""
     deadline = time.monotonic() + seconds
     with step(title) as current:
@@ -210,7 +214,8 @@ async def _strike_all(campaign: Campaign, book: Book, queue: Queue, seconds: flo
             book.unreached = sorted({*book.unreached, *map(str, campaign.unreached)})
             _tell(outcome)
             current.note = f"{len(book.done)} struck, {len(queue)} wait, slowest {book.slowest[0]:.1f} s"
-            _keep(book)
+            if keep is not None:
+                keep(book)
 
 
 def _tell(outcome: Outcome) -> None:
