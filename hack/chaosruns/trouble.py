@@ -103,14 +103,23 @@ async def silent_watches(scene: Scene) -> None:
     scene.proxy.watches_speak.set()
 
 
-async def _agents(scene: Scene, pool: str) -> list[JsonObject]:
-    pods, _ = await scene.cluster.list(PODS, NAMESPACE, {"labelSelector": f"{names.ROLE}=agent,{names.POOL}={pool}"})
-    return [pod for pod in pods if pod["status"].get("podIP") and "deletionTimestamp" not in pod["metadata"]]
+async def _agent(scene: Scene, pool: str) -> JsonObject:
+    """A pod of the pool's agents that has an address."""
+    found: list[JsonObject] = []
+
+    async def one() -> bool:
+        selector = {"labelSelector": f"{names.ROLE}=agent,{names.POOL}={pool}"}
+        pods, _ = await scene.cluster.list(PODS, NAMESPACE, selector)
+        found[:] = [pod for pod in pods if pod["status"].get("podIP") and "deletionTimestamp" not in pod["metadata"]]
+        return bool(found)
+
+    await until(one, within=60)
+    return found[0]
 
 
 async def partition_agent(scene: Scene) -> None:
     """An agent and the controllers do not reach each other for longer than a lease lasts."""
-    pod = (await _agents(scene, "warm"))[0]["status"]["podIP"]
+    pod = (await _agent(scene, "warm"))["status"]["podIP"]
     controllers = ", ".join(scene.controllers.seats)
     rules = f"""table ip {_TABLE} {{
     chain forward {{
@@ -134,7 +143,7 @@ def heal() -> None:
 
 async def freeze_agent(scene: Scene) -> None:
     """An agent sleeps longer than its leases last; its slots do not."""
-    pids = processes_of((await _agents(scene, "warm"))[0]["metadata"]["name"])
+    pids = processes_of((await _agent(scene, "warm"))["metadata"]["name"])
     for pid in pids:
         send(pid, signal.SIGSTOP)
     await asyncio.sleep(_LEASE_SECONDS + 4)
@@ -144,19 +153,19 @@ async def freeze_agent(scene: Scene) -> None:
 
 async def kill_agent(scene: Scene) -> None:
     """An agent's process dies; the kubelet starts it again."""
-    for pid in processes_of((await _agents(scene, "warm"))[0]["metadata"]["name"]):
+    for pid in processes_of((await _agent(scene, "warm"))["metadata"]["name"]):
         send(pid, signal.SIGKILL)
 
 
 async def kill_job_agent(scene: Scene) -> None:
     """The agent that supervises Jobs is deleted, at once and with its pod."""
-    pod = (await _agents(scene, "job"))[0]["metadata"]["name"]
+    pod = (await _agent(scene, "job"))["metadata"]["name"]
     await _kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
 
 async def delete_warm_agent(scene: Scene) -> None:
     """A warm agent's pod is deleted, at once."""
-    pod = (await _agents(scene, "warm"))[0]["metadata"]["name"]
+    pod = (await _agent(scene, "warm"))["metadata"]["name"]
     await _kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
 
 
