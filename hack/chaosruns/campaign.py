@@ -150,18 +150,24 @@ class Campaign:
         return findings
 
     async def _left(self, load: Load) -> list[str]:
-        """Processes, pods and Jobs that are still at work for runs that are finished."""
+        """Processes, pods and Jobs that still work for runs that are finished, and that nobody has asked to end."""
+        selector = {"labelSelector": f"{names.ROLE}=task"}
+        try:
+            pods, _ = await self.scene.cluster.list(PODS, NAMESPACE, selector)
+            jobs, _ = await self.scene.cluster.list(JOBS, NAMESPACE, selector)
+        except ClusterError as error:
+            return [f"the cluster could not be asked: {error}"]
+        # A container that started as its pod was deleted may miss the signal; the kubelet kills it after its grace.
+        ending = {pod["metadata"]["annotations"].get(names.RUN_NAME) for pod in pods if "deletionTimestamp" in pod["metadata"]}
         found = [
             f"a test of {stay.run} {stay.task} still runs" for stay in self.journal.stays
-            if load.mark in stay.run and stay.ended is None
+            if load.mark in stay.run and stay.ended is None and stay.run not in ending
         ]  # fmt: skip
-        try:
-            for resource, works in ((PODS, _pod_works), (JOBS, _job_works)):
-                items, _ = await self.scene.cluster.list(resource, NAMESPACE, {"labelSelector": f"{names.ROLE}=task"})
-                named = [item for item in items if load.mark in item["metadata"]["name"] and works(item)]
-                found += [f"{resource.plural} {item['metadata']['name']} still works" for item in named]
-        except ClusterError as error:
-            found.append(f"the cluster could not be asked: {error}")
+        for kind, items, works in (("pod", pods, _pod_works), ("Job", jobs, _job_works)):
+            mine = [item["metadata"] for item in items if load.mark in item["metadata"]["name"] and works(item)]
+            found += [
+                f"{kind} {metadata['name']} still works" for metadata in mine if "deletionTimestamp" not in metadata
+            ]
         return found
 
 

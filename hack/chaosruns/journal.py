@@ -54,7 +54,7 @@ class Journal:
         try:
             stay.finished = (await reader.readline()) == b"over\n"
             await reader.read()
-        except ConnectionError:
-            pass
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the machine, or this command, ends it
         stay.ended = time.time()
         writer.close()

@@ -74,7 +74,7 @@ class Loads:
         if "newpool" in more:
             spec = {"minAgents": 1, "maxAgents": 1, "jobTemplate": {"image": self._image}}
             await self._create(AGENTPOOLS, _body("AgentPool", f"fresh-{load.mark}", spec))
-        for work in [*self._usual(), *self._further(load.mark, more)]:
+        for work in [*self._further(load.mark, more), *self._usual()]:
             declared = Declared(f"{work.name}-{load.mark}", tuple(cell for _, cells in work.tasks for cell in cells))
             spec = {"pool": work.pool, "tasks": [task for task, _ in work.tasks], "ttlAfterFinished": "1h", **work.spec}
             await self._create(TESTRUNS, _body("TestRun", declared.name, spec))
@@ -114,7 +114,7 @@ class Loads:
         eat = "test $DAWG_ATTEMPT -gt 1 || python3 -c 'bytearray(1 << 30)'"
         fill = "head -c 100000000 /dev/zero > /dawg/workspace/fill"
         known = {
-            "long": Work("long", WARM, [self._task("part", "sleep 3", shards=4),
+            "long": Work("long", WARM, [self._task("quick", "true"), self._task("part", "sleep 3", shards=4),
                                         self._task("x", "sleep 2", exclusive=True)]),
             "memory": Work("memory", JOB, [self._task("eat", eat, resources={"limits": {"memory": "64Mi"}})]),
             "disk": Work("disk", WARM, [self._task("fill", fill, letters="F")]),

@@ -253,7 +253,7 @@ def _storm(fault: faults.Fault, seconds: float) -> Callable[[Scene], Awaitable[N
 
 # What happens to processes, pods, the network and the store, by name.
 TROUBLES: dict[str, Trouble] = {
-    "kill-leader": Trouble(kill_leader),
+    "kill-leader": Trouble(kill_leader, ("long",)),
     "leader-stays-away": Trouble(leader_stays_away),
     "kill-both": Trouble(kill_both),
     "freeze-leader": Trouble(freeze_leader, ("long",)),
