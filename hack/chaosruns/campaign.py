@@ -158,7 +158,8 @@ class Campaign:
         except ClusterError as error:
             return [f"the cluster could not be asked: {error}"]
         # A container that started as its pod was deleted may miss the signal; the kubelet kills it after its grace.
-        ending = {pod["metadata"]["annotations"].get(names.RUN_NAME) for pod in pods if "deletionTimestamp" in pod["metadata"]}
+        ended = [pod["metadata"] for pod in pods if "deletionTimestamp" in pod["metadata"]]
+        ending = {metadata["annotations"].get(names.RUN_NAME) for metadata in ended}
         found = [
             f"a test of {stay.run} {stay.task} still runs" for stay in self.journal.stays
             if load.mark in stay.run and stay.ended is None and stay.run not in ending

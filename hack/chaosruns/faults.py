@@ -11,7 +11,7 @@ from chaosruns.calls import is_write
 
 SLOW_SECONDS = 2.5  # more than a leader waits for its Lease
 LATE_SECONDS = 1.5
-SILENT_SECONDS = 8.0
+SILENT_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
