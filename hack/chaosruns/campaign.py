@@ -129,10 +129,9 @@ class Campaign:
 
     async def _until_over(self, armed: Iterable[Armed]) -> None:
         """Faults that have begun come to their end."""
-        for one in armed:
-            if one.fired_at is not None:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(one.over.wait(), faults.SILENT_SECONDS + 2)
+        fired = [one.over.wait() for one in armed if one.fired_at is not None]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*fired), faults.SILENT_SECONDS + 2)
 
     async def _look_back(self, load: Load) -> Findings:
         left = await self._left(load)

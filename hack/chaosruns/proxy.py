@@ -171,24 +171,28 @@ class Proxy:
         if armed is None:
             await answer.write(line)
             return
-        match armed.fault:
+        if armed.fault == "stale":
+            self._start(self._repeat(answer, line, armed))
+            await answer.write(line)
+            return
+        try:
+            await self._spoil(armed.fault, line, answer)
+        finally:
+            armed.end()
+
+    async def _spoil(self, fault: str, line: bytes, answer: web.StreamResponse) -> None:
+        """One event of a watch, as the fault has it."""
+        match fault:
             case "cut":
-                armed.end()
                 raise Severed
             case "gone":
                 await answer.write(json.dumps({"type": "ERROR", "object": _GONE}).encode() + b"\n")
-                armed.end()
                 raise Severed
             case "silent":
                 await asyncio.sleep(faults.SILENT_SECONDS)
                 await answer.write(line)
-                armed.end()
-            case "twice":
-                await answer.write(line + line)
-                armed.end()
             case _:
-                await answer.write(line)
-                self._start(self._repeat(answer, line, armed))
+                await answer.write(line + line)
 
     async def _repeat(self, answer: web.StreamResponse, line: bytes, armed: Armed) -> None:
         """The same event again when newer ones may have come."""
