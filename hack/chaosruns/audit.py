@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from io import BufferedReader
 from typing import Any
@@ -33,10 +34,13 @@ class AuditLog:
     def read_on(self) -> None:
         """Take in everything that has been written since."""
         self._read()
-        if paths.AUDIT_LOG.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
-            self._file.close()
-            self._file = paths.AUDIT_LOG.open("rb")
-            self._read()
+        with suppress(FileNotFoundError):  # for a moment, while it is rotated
+            if paths.AUDIT_LOG.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
+                following = paths.AUDIT_LOG.open("rb")
+                self._read()
+                self._file.close()
+                self._file = following
+                self._read()
 
     def close(self) -> None:
         """Read no more."""
