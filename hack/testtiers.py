@@ -33,7 +33,6 @@ class Tier:
 
 
 TIERS = (
-TIERS = (
     Tier("unit", options=("--numprocesses", "auto")), Tier("simulation"), Tier("integration", "cluster"),
     Tier("e2e", "product"), Tier("chaos", "product", command=("chaos", "--short")),
 )  # fmt: skip

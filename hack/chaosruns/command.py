@@ -50,6 +50,7 @@ examples:
   hack/chaos --only freeze-leader   points whose name contains this, done or not
   hack/chaos --plant keep-jobs      build a known fault in; the exit code is 0 when it is reported
   hack/chaos --list
+  hack/chaos --simulate --help      the same promises in simulated time, without a cluster
 
 Needs the cluster of hack/up where that is not kind, as root. Without --short, --only and --plant, what was
 tried is kept in build/chaos.json; --anew forgets it.

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from environment import EnvironmentUnusable, ensure_venv, tool_environment
 from localcluster import network, paths
 
+_SIMULATED = ("--simulate", "--seed")  # no cluster is needed for these
+
 
 def main(arguments: Sequence[str]) -> int:
     """The command's exit code; 1 when there is nothing to run it with."""
@@ -18,8 +20,12 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     environment = {**tool_environment(venv), "KUBECONFIG": str(paths.KUBECONFIG)}
     environment["PATH"] = os.pathsep.join([str(paths.COMMANDS), environment["PATH"]])
-    inside = network.ENTER if network.exists() else ()
-    command = [*inside, str(venv / "bin" / "python"), "-m", "chaosruns.command", *arguments]
+    python = [str(venv / "bin" / "python"), "-m"]
+    if any(word.partition("=")[0] in _SIMULATED for word in arguments):
+        command = [*python, "chaosruns.simulate", *arguments]
+    else:
+        inside = network.ENTER if network.exists() else ()
+        command = [*inside, *python, "chaosruns.command", *arguments]
     with subprocess.Popen(command, env=environment) as running:
         while True:
             try:

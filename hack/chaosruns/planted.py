@@ -54,13 +54,13 @@ def forget_finished() -> None:
     """The first verdict that a status names is forgotten."""
     restore = records.restore
 
-    def restored(graph: Any, known: Any, jobs: Any) -> Any:
+    def restored(graph: Any, known: Any, *rest: Any) -> Any:
         letters = known.get("taskVerdicts") or ""
         first = next((place for place, letter in enumerate(letters) if letter == "P"), None)
         if first is not None and not known.get("verdict"):
             tasks = [entry for entry in known.get("tasks") or () if entry.get("index", 0) != first]
             known = {**known, "taskVerdicts": letters[:first] + "." + letters[first + 1 :], "tasks": tasks}
-        return restore(graph, known, jobs)
+        return restore(graph, known, *rest)
 
     records.restore = restored
 

@@ -15,10 +15,10 @@ from localcluster.progress import say, step
 
 sys.path.insert(0, str(paths.REPOSITORY / "tests"))  # the simulation is a tier of the tests
 
-from simulation.faults import Fault  # noqa: E402
-from simulation.many import Summary, many  # noqa: E402
-from simulation.planted import PLANTED  # noqa: E402
-from simulation.world import Outcome, live  # noqa: E402
+from simulation.faults import Fault
+from simulation.many import Summary, many
+from simulation.planted import PLANTED
+from simulation.world import Outcome, live
 
 EXAMPLES = """\
 examples:
@@ -119,7 +119,7 @@ def _why(outcome: Outcome) -> str:
 
 
 def _name(fault: Fault) -> str:
-    return fault.name.lower().replace("_", "-")
+    return str(fault.name).lower().replace("_", "-")
 
 
 if __name__ == "__main__":
