@@ -19,25 +19,18 @@ from dawg_orchestrator.controller.desk import Desk
 
 
 def accept_twice() -> None:
-    """Reports count whatever became of their lease."""
-    conclude = Desk.conclude
+    """A report that is refused counts all the same."""
+    hear_end = hearing._hear_end
 
-    def concluded(desk: Desk, run: Any, finished: Any, now: Any) -> None:
-        state = run.states[finished.attempt.index]
-        desk.set_state(run, finished.attempt.index, replace(state, running=True, verdict=None))
-        conclude(desk, run, finished, now)
+    def heard(desk: Desk, agent: Any, finished: Any, now: Any) -> list[Any]:
+        answers = hear_end(desk, agent, finished, now)
+        run, index = desk.runs.get(finished.attempt.run_uid), finished.attempt.index
+        if answers and run is not None and run.states[index].attempt == finished.attempt.attempt:
+            desk.set_state(run, index, replace(run.states[index], running=True, verdict=None))
+            desk.conclude(run, finished, now)
+        return answers
 
-    def hear_end(desk: Any, agent: Any, finished: Any, now: Any) -> list[Any]:
-        run = desk.runs.get(finished.attempt.run_uid)
-        if run is None:
-            return []
-        run.awaiting.append((agent.uid, finished.lease))
-        desk.conclude(run, finished, now)
-        desk.wake_run(run)
-        return []
-
-    Desk.conclude = concluded
-    hearing._hear_end = hear_end
+    hearing._hear_end = heard
 
 
 def exclusive_unrecorded() -> None:
