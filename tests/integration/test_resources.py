@@ -106,6 +106,9 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         a_task(services=[{"name": "db", "image": "db", "readiness": {}}]), "name exactly one of tcp, http and exec",
     ),
     "an amount of memory": (a_task(resources={"limits": {"memory": "much"}}), "spec.tasks[0].resources.limits.memory"),
+    "an amount without bounds": (
+        a_task(resources={"limits": {"cpu": "1e99999999"}}), "spec.tasks[0].resources.limits.cpu",
+    ),
     "an absolute path": (a_task(results={"junit": ["/etc/passwd"]}), "spec.tasks[0].results.junit[0]"),
     "a long name in a matrix": (a_task(matrix={"m" * 64: ["a"]}), "a name has at most 63 characters"),
     "a long name of a parameter": (a_run(parameters={"p" * 64: "a"}), "a name has at most 63 characters"),

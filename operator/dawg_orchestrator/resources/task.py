@@ -15,7 +15,8 @@ RELATIVE_PATH_PATTERN = r"^[^/\x00][^\x00]*$"
 TaskName = Annotated[str, Field(min_length=1, max_length=63, pattern=TASK_NAME_PATTERN)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 Glob = Annotated[str, Field(min_length=1, max_length=256, pattern=RELATIVE_PATH_PATTERN)]
-QUANTITY_PATTERN = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+# Bounded, because the apiserver computes with what it is given: 1e99999999 keeps it busy for minutes.
+QUANTITY_PATTERN = r"^([0-9]{1,18}(\.[0-9]{0,9})?|\.[0-9]{1,9})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 # YAML makes a number of `cpu: 2`; the API keeps it as one.
 Quantity = Annotated[
     str,
