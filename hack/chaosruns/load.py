@@ -116,6 +116,9 @@ class Loads:
         known = {
             "long": Work("long", WARM, [self._task("quick", "true"), self._task("part", "sleep 3", shards=4),
                                         self._task("x", "sleep 2", exclusive=True)]),
+            # Still open when an agent that was cut off comes back with what it has finished meanwhile.
+            "open": Work("open", WARM, [self._task("part", "sleep 3", shards=4),
+                                        self._task("tail", "sleep 6", needs=["part"])]),
             "memory": Work("memory", JOB, [self._task("eat", eat, resources={"limits": {"memory": "64Mi"}})]),
             "disk": Work("disk", WARM, [self._task("fill", fill, letters="F")]),
             "podalone": Work("podalone", JOB, [self._task("x", "sleep 2", exclusive=True)]),

@@ -25,8 +25,9 @@ def accept_twice() -> None:
     def heard(desk: Desk, agent: Any, finished: Any, now: Any) -> list[Any]:
         answers = hear_end(desk, agent, finished, now)
         run, index = desk.runs.get(finished.attempt.run_uid), finished.attempt.index
-        if answers and run is not None and run.states[index].attempt == finished.attempt.attempt:
-            desk.set_state(run, index, replace(run.states[index], running=True, verdict=None))
+        if answers and run is not None:
+            as_it_was = replace(run.states[index], attempt=finished.attempt.attempt, running=True, verdict=None)
+            desk.set_state(run, index, as_it_was)
             desk.conclude(run, finished, now)
         return answers
 

@@ -131,7 +131,7 @@ async def partition_agent(scene: Scene) -> None:
 """
     await asyncio.to_thread(commands.run, [*network.ENTER, "nft", "--file", "-"], stdin=rules)
     try:
-        await asyncio.sleep(_LEASE_SECONDS + 4)
+        await asyncio.sleep(_LEASE_SECONDS + 8)
     finally:
         await asyncio.to_thread(heal)
 
@@ -146,7 +146,7 @@ async def freeze_agent(scene: Scene) -> None:
     pids = processes_of((await _agent(scene, "warm"))["metadata"]["name"])
     for pid in pids:
         send(pid, signal.SIGSTOP)
-    await asyncio.sleep(_LEASE_SECONDS + 4)
+    await asyncio.sleep(_LEASE_SECONDS + 8)
     for pid in pids:
         send(pid, signal.SIGCONT)
 
@@ -262,8 +262,8 @@ TROUBLES: dict[str, Trouble] = {
     "storm-500": Trouble(_storm(faults.broken, 5)),
     "unreachable": Trouble(_storm(faults.drop, 5)),
     "silent-watches": Trouble(silent_watches),
-    "partition-agent": Trouble(partition_agent, ("long",)),
-    "freeze-agent": Trouble(freeze_agent, ("long",)),
+    "partition-agent": Trouble(partition_agent, ("open",)),
+    "freeze-agent": Trouble(freeze_agent, ("open",)),
     "kill-agent": Trouble(kill_agent, ("long",)),
     "kill-job-agent": Trouble(kill_job_agent, ("podalone",)),
     "delete-warm-agent": Trouble(delete_warm_agent, ("long",)),
