@@ -32,7 +32,7 @@ class Fault(StrEnum):
     CLOCK_WRONG = "the clocks of the controllers differ by up to an hour"
 
 
-_AT_MOST = 5  # kinds in one history: more of them only hide each other
+_AT_LEAST, _AT_MOST = 2, 6  # kinds in one history: more of them only hide each other
 
 
 @dataclass
@@ -46,8 +46,8 @@ class Faults:
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Faults:
-        """One to five kinds."""
-        return cls(chance, frozenset(chance.sample(list(Fault), chance.randint(1, _AT_MOST))))
+        """Two to six kinds."""
+        return cls(chance, frozenset(chance.sample(list(Fault), chance.randint(_AT_LEAST, _AT_MOST))))
 
     def strikes(self, kind: Fault, probability: float) -> bool:
         """Whether this kind happens now; it is counted if so."""

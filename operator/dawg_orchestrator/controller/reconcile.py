@@ -24,6 +24,7 @@ from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailab
 from dawg_orchestrator.planning.patch import merge_patch
 from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, PoolAction, RunPlan, StopAttempt
 from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.protocol import Cancel, Drain
 from dawg_orchestrator.resources.reasons import Reason
 
@@ -56,6 +57,7 @@ class Reconciler:
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
         self._failures: dict[Key, int] = {}
+        self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
     async def __call__(self, key: Key) -> None:
         """Look at one key. Whatever goes wrong with it is logged, counted and tried again; others are not held up."""
@@ -177,8 +179,7 @@ class Reconciler:
         await self._ask_owners(pool, now)
         if self._desk.pools.get(key) is not pool:
             return
-        template = agents_template(pool.name, pool.spec, self._around)
-        template_hash = names.short_hash(str(sorted(template.items())))
+        template, template_hash = self._template(pool)
         plan = self._desk.plan_pool(key, template_hash, now)
         try:
             for action in plan.actions:
@@ -191,6 +192,16 @@ class Reconciler:
         await self._report_pool(pool, plan.status, scaled=plan.scaled)
         if plan.check_again_at is not None:
             self._queue.add(Key("AgentPool", *key), plan.check_again_at)
+
+    def _template(self, pool: Pool) -> tuple[JsonObject, str]:
+        """What the pool's agents are made of, and its hash; made once for each spec."""
+        key = (pool.namespace, pool.name)
+        spec, template, template_hash = self._templates.get(key, (None, {}, ""))
+        if spec is not pool.spec:
+            template = agents_template(pool.name, pool.spec, self._around)
+            template_hash = names.short_hash(str(sorted(template.items())))
+            self._templates[key] = (pool.spec, template, template_hash)
+        return template, template_hash
 
     async def _change_agents(self, pool: Pool, template: JsonObject, action: PoolAction) -> None:
         if isinstance(action, DrainAgent):
