@@ -9,7 +9,7 @@ from realsuites.counts import Counts, total
 from realsuites.projects import Project
 from realsuites.testruns import Finished, Shape
 
-COLUMNS = ("PROJECT", "VERSION", "COMMIT", "OWN RUNNER", "TESTRUN", "SHARDS", "MATRIX", "EQUAL")
+COLUMNS = ("PROJECT", "VERSION", "COMMIT", "OWN RUNNER", "TESTRUN", "SHARDS", "WARM", "MATRIX", "EQUAL")
 SHOWN_COMMIT = 12
 
 
@@ -38,7 +38,7 @@ class Comparison:
             yield f"{run.name} is {run.verdict}, expected {verdict}"
         if run.commit != self.commit:
             yield f"{run.name} tested commit {run.commit or 'unknown'}, imported was {self.commit}"
-        tasks = {Shape.PLAIN: 1, Shape.SHARDS: self.project.shards, Shape.MATRIX: len(self.own)}[shape]
+        tasks = {Shape.SHARDS: self.project.shards, Shape.MATRIX: len(self.own)}.get(shape, 1)
         if run.tasks != tasks:
             yield f"{run.name} had {run.tasks} tasks, expected {tasks}"
         if shape is Shape.MATRIX and run.cells != dict(self.own):
@@ -49,14 +49,14 @@ class Comparison:
             run = self.runs.get(shape)
             if run is None:
                 return "-"
-            return f"{run.counts}" if shape is Shape.PLAIN else f"{run.tasks}: {run.counts}"
+            return f"{run.counts}" if run.tasks == 1 else f"{run.tasks}: {run.counts}"
 
         return (
             self.project.name,
             self.project.version,
             self.commit[:SHOWN_COMMIT],
             str(self.plain),
-            *(shown(shape) for shape in (Shape.PLAIN, Shape.SHARDS, Shape.MATRIX)),
+            *(shown(shape) for shape in (Shape.PLAIN, Shape.SHARDS, Shape.WARM, Shape.MATRIX)),
             "no" if self.differences() else "yes",
         )
 

@@ -1,4 +1,4 @@
-"""The TestRuns: one plain, one in shards, one with a matrix for each project."""
+"""The TestRuns: one plain, one in shards, one in a warm pool, one with a matrix for each project."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -28,6 +28,7 @@ class Shape(StrEnum):
 
     PLAIN = "plain"
     SHARDS = "shards"
+    WARM = "warm"  # as plain, but in a slot of an agent
     MATRIX = "matrix"
 
 
@@ -57,6 +58,17 @@ def manifest(project: Project, shape: Shape, repository: str, image: BuiltImage,
         task["shards"] = {"count": project.shards}
     if shape is Shape.MATRIX:
         task["matrix"] = {project.runner.axis.name: list(project.runner.axis.values)}
+    spec: dict[str, Any] = {
+        # A branch, so that its commit has to be found out.
+        "source": {"git": {"url": repository, "revision": BRANCH}},
+        "concurrency": {"group": f"{LABEL}-{batch}", "max": RUNS_AT_ONCE},
+        "ttlAfterFinished": "1h",
+        "timeout": "25m",
+        "tasks": [task],
+    }
+    if shape is Shape.WARM:
+        del task["image"], task["resources"]  # they are the pool's
+        spec["pool"] = pool_name(batch)
     return {
         "apiVersion": "dawg.dev/v1alpha1",
         "kind": "TestRun",
@@ -65,15 +77,33 @@ def manifest(project: Project, shape: Shape, repository: str, image: BuiltImage,
             "namespace": NAMESPACE,
             "labels": {LABEL: batch},
         },
+        "spec": spec,
+    }
+
+
+def pool_name(batch: str) -> str:
+    return f"{LABEL}-{batch}"
+
+
+def warm_pool(image: BuiltImage, batch: str) -> dict[str, Any]:
+    """Agents whose slots are made of the suites' image."""
+    return {
+        "apiVersion": "dawg.dev/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": {"name": pool_name(batch), "namespace": NAMESPACE, "labels": {LABEL: batch}},
         "spec": {
-            # A branch, so that its commit has to be found out.
-            "source": {"git": {"url": repository, "revision": BRANCH}},
-            "concurrency": {"group": f"{LABEL}-{batch}", "max": RUNS_AT_ONCE},
-            "ttlAfterFinished": "1h",
-            "timeout": "25m",
-            "tasks": [task],
+            "executor": "Process",
+            "minAgents": 1,
+            "maxAgents": 1,
+            "slots": RUNS_AT_ONCE,
+            "jobTemplate": {"image": image.reference, "resources": {"limits": {"memory": "2Gi"}}},
         },
     }
+
+
+def delete_pool(batch: str) -> None:
+    """The pool and its agents go; a pool that is gone already is fine."""
+    insist("delete", "agentpools.dawg.dev", pool_name(batch), "--namespace", NAMESPACE, "--ignore-not-found")
 
 
 def create(manifests: Iterable[dict[str, Any]]) -> None:
