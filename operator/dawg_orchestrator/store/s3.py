@@ -30,6 +30,7 @@ _PART = 5 * 2**20  # the least that S3 takes; each upload holds about four parts
 _PARTS = 10_000  # the most that S3 takes of one file
 _PARTS_AT_ONCE = 2
 _DELETED_AT_ONCE = 1000
+_DELETED_BY_OTHERS = 20  # times that what a list has shown may be gone before it is deleted
 _PATIENCE = timedelta(seconds=60)  # for a part, a list, or the next piece of a file that is read
 _READING = timedelta(days=1)  # for a whole file: who downloads slowly may
 
@@ -94,10 +95,23 @@ class S3Blobs:
                 yield piece
 
     async def delete_run(self, run: str) -> None:
-        """Remove everything below the run's place."""
+        """Remove everything below the run's place; another process may be at it too."""
         with _translated("the run's files cannot be deleted"):
-            async for found in obstore.list(self._store, run_place(run), chunk_size=_DELETED_AT_ONCE):
+            for _ in range(_DELETED_BY_OTHERS):
+                if await self._delete_below(run_place(run)):
+                    return
+        raise StoreError("the run's files cannot be deleted: others delete them, and never come to an end")
+
+    async def _delete_below(self, place: str) -> bool:
+        """Delete all that a list shows; False when some of it was gone before, and the rest may be left."""
+        try:
+            async for found in obstore.list(self._store, place, chunk_size=_DELETED_AT_ONCE):
                 await obstore.delete_async(self._store, [one["path"] for one in found])
+        except BaseError as error:
+            if "NoSuchKey" not in str(error):
+                raise
+            return False
+        return True
 
 
 class _Received:

@@ -200,7 +200,8 @@ async def test_sweeps_at_the_same_moment_delete_everything_once(
     for number in range(6):
         uid = f"old-{number}"
         await replicas[0].runs.begin(uid, "team", uid, NOON)
-        await replicas[0].artifacts.put(BlobKey(uid, 0, 1, "artifact", "a"), stream(b"x"), now=NOON)
+        for name in "abcdefghijkl":  # enough for the sweeps to meet
+            await replicas[0].artifacts.put(BlobKey(uid, 0, 1, "artifact", name), stream(b"x"), now=NOON)
         await replicas[1].logs.append(LogKey(uid, 0, 1), 0, b"x")
     cut = NOON + timedelta(days=1)
     await asyncio.gather(*(history.retention.forget(cut, alive={"run"}) for history in replicas))
