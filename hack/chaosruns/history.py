@@ -22,6 +22,7 @@ class Cell:
     letters: str = "P"
     exclusive: bool = False
     runs: bool = True  # False: its verdict may come without a test that has ended
+    after_loss: str = ""  # further letters, once infrastructure has cost an attempt whose outcome nobody accepted
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def check(
         letters = _follow(run, written, findings)
         for index, cell in enumerate(run.cells):
             here = sorted(stays_of[run.name, cell.task, cell.shard], key=lambda stay: stay.started)
-            _check_cell(f"{run.name} {cell.task} {cell.shard}", cell, letters[index], here, findings)
+            allowed = cell.letters + (cell.after_loss if _has_lost_one(written, index) else "")
+            _check_cell(f"{run.name} {cell.task} {cell.shard}", cell, allowed, letters[index], here, findings)
             if cell.exclusive:
                 _check_exclusive(f"{run.name} {cell.task}", index, here, written, findings)
     findings.doubled += [f"Job {job} was created {times} times" for job, times in jobs_created.items() if times > 1]
@@ -128,12 +130,18 @@ def _follow(run: Declared, written: Sequence[Write], findings: Findings) -> str:
     return letters.ljust(len(run.cells), NO_VERDICT_LETTER)
 
 
-def _check_cell(name: str, cell: Cell, letter: str, stays: Sequence[Stay], findings: Findings) -> None:
+def _has_lost_one(written: Sequence[Write], index: int) -> bool:
+    """Whether status has ever counted an attempt of the task as lost to infrastructure."""
+    entries = (entry for write in written for entry in write.status.get("tasks") or ())
+    return any(entry.get("index", 0) == index and (entry.get("retries") or {}).get("infra") for entry in entries)
+
+
+def _check_cell(name: str, cell: Cell, allowed: str, letter: str, stays: Sequence[Stay], findings: Findings) -> None:
     findings.tasks += 1
     if letter == NO_VERDICT_LETTER:
         findings.lost.append(f"{name} has no verdict")
-    elif letter not in cell.letters:
-        findings.wrong.append(f"{name} came to {letter}, expected {' or '.join(cell.letters)}")
+    elif letter not in allowed:
+        findings.wrong.append(f"{name} came to {letter}, expected {' or '.join(allowed)}")
     elif cell.runs and not any(stay.finished for stay in stays):
         findings.wrong.append(f"{name} came to {letter}, but no test of it has ended")
     attempts = [stay.attempt for stay in stays]

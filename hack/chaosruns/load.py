@@ -103,7 +103,7 @@ class Loads:
             Work("chain", WARM, [self._task("a", "echo 1 > $DAWG_OUTPUTS/v", outputs=["v"]),
                                  self._task("b", "test $DAWG_OUTPUT_A_V = 1", needs=["a"]),
                                  self._task("c", "true", needs=["b"])]),
-            Work("again", WARM, [self._task("flaky", "test $DAWG_ATTEMPT -gt 1", letters="L", tests=3),
+            Work("again", WARM, [self._task("flaky", "test $DAWG_ATTEMPT -gt 1", letters="L", tests=3, after_loss="P"),
                                  self._task("bad", "exit 3", letters="F")]),
             Work("pods", JOB, [self._task("p", "sleep 0.5"), self._task("q", "sleep 0.5")]),
             Work("stopped", WARM, [self._task("w", "sleep 60", letters="C", runs=False),
@@ -128,7 +128,7 @@ class Loads:
 
     def _task(
         self, name: str, body: str, *, letters: str = "P", shards: int = 0, exclusive: bool = False, runs: bool = True,
-        tests: int = 0, **fields: Any,
+        tests: int = 0, after_loss: str = "", **fields: Any,
     ) -> tuple[JsonObject, list[Cell]]:  # fmt: skip
         retry = {**_RETRY, "tests": {"limit": tests}} if tests else _RETRY
         task: JsonObject = {"name": name, "command": self._journal.script(body), "retry": retry, **fields}
@@ -136,7 +136,7 @@ class Loads:
             task["exclusive"] = True
         if shards:
             task["shards"] = {"count": shards}
-        return task, [Cell(name, number, letters, exclusive, runs) for number in range(shards or 1)]
+        return task, [Cell(name, number, letters, exclusive, runs, after_loss) for number in range(shards or 1)]
 
     async def _create(self, resource: Resource, body: JsonObject) -> None:
         with suppress(Conflict):  # created by a request whose answer got lost

@@ -69,6 +69,15 @@ def test_a_second_result_for_a_task_is_doubled_also_when_it_says_the_same() -> N
     assert len(findings(writes).doubled) == 1
 
 
+@pytest.mark.parametrize(("lost", "wrong"), [(0, 1), (1, 0)])
+def test_a_flaky_task_passes_at_once_only_when_its_failed_attempt_was_lost(lost: int, wrong: int) -> None:
+    run = Declared("r-1", (Cell("a", letters="L", after_loss="P"),))
+    last = entry(0, 2, verdict="Passed", retries={"infra": lost, "tests": 0})
+    writes = [Write("r-1", 12.0, 5, {"taskVerdicts": "P", "verdict": "Passed", "tasks": [last]})]
+
+    assert len(check([run], writes, [stay("a", attempt=2)], {}).wrong) == wrong
+
+
 def test_a_job_that_was_created_twice_is_doubled() -> None:
     assert findings(whole(), one=1, two=2).doubled == ["Job two was created 2 times"]
 
