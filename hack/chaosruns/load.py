@@ -111,7 +111,7 @@ class Loads:
         ]  # fmt: skip
 
     def _further(self, mark: str, more: Sequence[str]) -> list[Work]:
-        eat = "test $DAWG_ATTEMPT -gt 1 || python3 -c 'bytearray(1 << 30)'"
+        eat = "python3 -c 'bytearray(1 << 30)'"
         fill = "head -c 100000000 /dev/zero > /dawg/workspace/fill"
         known = {
             "long": Work("long", WARM, [self._task("quick", "true"), self._task("part", "sleep 3", shards=4),
@@ -119,7 +119,8 @@ class Loads:
             # Still open when an agent that was cut off comes back with what it has finished meanwhile.
             "open": Work("open", WARM, [self._task("part", "sleep 3", shards=4),
                                         self._task("tail", "sleep 6", needs=["part"])]),
-            "memory": Work("memory", JOB, [self._task("eat", eat, resources={"limits": {"memory": "64Mi"}})]),
+            "memory": Work("memory", JOB, [self._task("eat", eat, letters="I", runs=False,
+                                                  resources={"limits": {"memory": "64Mi"}})]),
             "disk": Work("disk", WARM, [self._task("fill", fill, letters="F")]),
             "podalone": Work("podalone", JOB, [self._task("x", "sleep 2", exclusive=True)]),
             "newpool": Work("fresh", f"fresh-{mark}", [self._task("p", "true")]),
