@@ -33,6 +33,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, NoReturn, Sequence, Tuple, Union
 
+LEAST_LIMIT = 4096  # processes of all slots of one number on a node
 LOOK = 0.2  # seconds between looks at the number of processes, the volume, and a stop that waits
 STUBBORN = 2.0  # seconds after SIGKILL in which at least one more process must have ended
 MAX_PACKET = 60_000
@@ -173,7 +174,9 @@ def _limit(processes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     # The kernel counts a user's processes on the whole node, so this alone would let pods starve each other.
-    most = 4 * processes if hard == resource.RLIM_INFINITY else min(4 * processes, hard)
+    # It is also well above what a task may have: a fork bomb that fails here would be over before anybody looks.
+    wanted = max(4 * processes, LEAST_LIMIT)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 

@@ -19,7 +19,7 @@ def pool(shared: Story) -> str:
     """A warm pool for all stories of this file that leave it as it was."""
     name = shared.given_pool(
         executor="Process", minAgents=1, maxAgents=1, slots=4,
-        jobTemplate={"resources": {"limits": {"memory": "256Mi"}}, "env": [{"name": "FLAVOUR", "value": "warm"}]},
+        jobTemplate={"resources": {"limits": {"memory": "1Gi"}}, "env": [{"name": "FLAVOUR", "value": "warm"}]},
         warm={"workspace": "32Mi", "processes": 64, "preload": ["pytest"]},
     )  # fmt: skip
     shared.then_pool_has(name, 1, within=90)
@@ -124,7 +124,7 @@ HOSTILE: dict[str, tuple[str, str, str]] = {
     "daemons": ("(setsid sleep 1000 &) ; setsid sh -c 'trap \"\" TERM HUP; sleep 1000' & exit 0", "Passed", ""),
     "a fork bomb": ("bomb() { bomb | bomb & }; bomb; sleep 20", "Failed", "ProcessLimit"),
     "a full disk": ("head -c 100000000 /dev/zero > /dawg/workspace/fill", "Failed", "WorkspaceFull"),
-    "too much memory": ("python3 -c 'x = bytearray(1 << 30); print(len(x))'", "InfraError", "OOMKilled"),
+    "too much memory": ("python3 -c 'x = bytearray(3 << 29); print(len(x))'", "InfraError", "OOMKilled"),
     "killing everybody": ("kill -9 -1; kill -9 1; exit 0", "Failed", "ExitCode"),
     "folders nobody may enter": ("cd /dawg/workspace; mkdir -p deep/er; chmod 000 deep/er deep", "Passed", ""),
 }
