@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from dawg_orchestrator.errors import ClusterError, Conflict, Invalid, NotFound
+from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.resources.model import format_time
 
 JsonObject = dict[str, Any]
@@ -190,6 +190,3 @@ def _parse(path: str) -> tuple[str, str, str, str]:
     namespace, plural, *rest = parts[after + 1 :]
     name, subresource, *_ = [*rest, "", ""]
     return plural, namespace, name, subresource
-
-
-__all__ = ["ApiServer", "ClusterError", "JsonObject", "matches", "merged", "owned"]

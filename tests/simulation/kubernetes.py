@@ -12,7 +12,6 @@ from typing import Any
 
 from dawg_orchestrator.resources import names
 from simulation.apiserver import ApiServer, JsonObject, owned
-from simulation.faults import Faults
 from simulation.virtual_time import VirtualTime
 
 TaskKey = tuple[str, int]  # run uid, index
@@ -55,13 +54,12 @@ class Kubernetes:
         loop: VirtualTime,
         api: ApiServer,
         chance: random.Random,
-        faults: Faults,
         seconds_of: Callable[[TaskKey], float],
         started: Callable[[Execution], None],
         agent_came: Callable[[JsonObject], None],
         agent_goes: Callable[[str], None],
     ) -> None:
-        self._loop, self._api, self._chance, self._faults = loop, api, chance, faults
+        self._loop, self._api, self._chance = loop, api, chance
         self._seconds_of = seconds_of
         self._started, self._agent_came, self._agent_goes = started, agent_came, agent_goes
         self._context = loop.process("kubernetes").context

@@ -1,6 +1,6 @@
 """Known faults, put into the product one at a time: proof that the checks find what they are there for.
 
-Each takes one promise's keeper out of the product's own code. `find` says after how many histories it was noticed.
+Each takes one promise's keeper out of the product's own code. `hack/chaos --simulate N --plant NAME` looks for it.
 """
 
 from __future__ import annotations

@@ -76,7 +76,6 @@ class World:
             self.loop,
             self.api,
             self.chance,
-            self.faults,
             self._seconds_of,
             self._started,
             self._agent_came,
@@ -86,7 +85,6 @@ class World:
         self.agents: dict[str, AgentProcess] = {}
         self._context = self.loop.process("world").context
         self._runs = 0
-        self._trouble_ends = _TROUBLE_SECONDS
         for name, executor in (("jobs", "Job"), ("warm", "Process")):
             spec: JsonObject = {"executor": executor, "minAgents": 1, "maxAgents": 3, "slots": 2}
             spec["jobTemplate"] = {"image": "example.org/test:1"}
@@ -121,9 +119,9 @@ class World:
 
     def live(self) -> None:
         """The whole history."""
-        self.loop.run_until(lambda: bool(self.promises.broken), self._trouble_ends)
+        self.loop.run_until(lambda: bool(self.promises.broken), _TROUBLE_SECONDS)
         self._end_faults()
-        rested = self.loop.run_until(self._is_over, self._trouble_ends + _REST_SECONDS)
+        rested = self.loop.run_until(self._is_over, _TROUBLE_SECONDS + _REST_SECONDS)
         if not self.promises.broken and not rested:
             self.promises.check_rest()
         for failure in self.loop.broken:
