@@ -1,26 +1,20 @@
 """Starts the faults in the virtual environment of the lock file and in the cluster's network, where pods reach it."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 
-from environment import EnvironmentUnusable, ensure_venv, tool_environment
-from localcluster import network, paths
+from localcluster import network
+from localcluster.launching import python_for
 
 _SIMULATED = ("--simulate", "--seed")  # no cluster is needed for these
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command's exit code; 1 when there is nothing to run it with."""
-    try:
-        venv = ensure_venv()
-    except EnvironmentUnusable as error:
-        print(f"hack/chaos: {error}", file=sys.stderr)
+    started = python_for("hack/chaos")
+    if started is None:
         return 1
-    environment = {**tool_environment(venv), "KUBECONFIG": str(paths.KUBECONFIG)}
-    environment["PATH"] = os.pathsep.join([str(paths.COMMANDS), environment["PATH"]])
-    python = [str(venv / "bin" / "python"), "-m"]
+    python, environment = started
     if any(word.partition("=")[0] in _SIMULATED for word in arguments):
         command = [*python, "chaosruns.simulate", *arguments]
     else:
