@@ -33,7 +33,7 @@ class Tier:
 
 
 TIERS = (
-    Tier("unit", options=("--numprocesses", "auto")), Tier("simulation"), Tier("integration", "cluster"),
+    Tier("unit"), Tier("simulation"), Tier("integration", "cluster"),
     Tier("e2e", "product"), Tier("chaos", "product", command=("chaos", "--short")),
 )  # fmt: skip
 

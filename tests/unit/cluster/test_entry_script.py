@@ -7,6 +7,7 @@ are skipped.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -68,7 +69,12 @@ class Container:
     def wait(self) -> tuple[int, str]:
         """Exit code and all output."""
         assert self.process is not None
-        return self.process.wait(timeout=DEADLINE), self.output.read_text()
+        ended = os.pidfd_open(self.process.pid)  # Popen.wait with a timeout looks every 50 ms only
+        try:
+            assert select.select([ended], [], [], DEADLINE)[0], "it did not end"
+        finally:
+            os.close(ended)
+        return self.process.wait(), self.output.read_text()
 
     def run(self, script: str, **env: str) -> tuple[int, str]:
         self.start(script, **env)

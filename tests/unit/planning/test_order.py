@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NAMESPACE, NOON, after
@@ -61,7 +61,6 @@ def test_a_job_that_wants_another_agent_goes_before_everything() -> None:
     assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["orphan", "urgent"]
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["critical", "high", "medium", "low"]), st.integers(0, 5000), st.integers(0, 3)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NOON, Reason, Verdict, a_graph, a_result, a_summary, a_task_spec, after, counts, running
@@ -116,7 +116,6 @@ def test_backoff_grows_by_its_factor_up_to_its_maximum(failures: int, seconds: i
     assert retry_at(state, Backoff(jitter=False), "key") == after(seconds)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     failures=st.tuples(st.integers(0, 10), st.integers(0, 10)),
     initial=st.timedeltas(timedelta(), timedelta(days=30)),

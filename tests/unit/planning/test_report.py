@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import (
@@ -196,19 +196,16 @@ def rfc7386(target: Any, patch: Any) -> Any:
     return patch
 
 
-@settings(max_examples=40, deadline=None)
 @given(_objects, _objects)
 def test_applying_a_patch_gives_exactly_the_new_status(old: Json, new: Json) -> None:
     assert rfc7386(old, merge_patch(old, new)) == new
 
 
-@settings(max_examples=40, deadline=None)
 @given(_objects)
 def test_the_same_status_needs_no_patch(status: Json) -> None:
     assert merge_patch(status, json.loads(json.dumps(status))) == {}
 
 
-@settings(max_examples=40, deadline=None)
 @given(_objects, _objects)
 def test_a_patch_says_nothing_that_stands_already(old: Json, new: Json) -> None:
     patch = merge_patch(old, new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import (
@@ -89,7 +89,6 @@ def runs(draw: st.DrawFn) -> RunFacts:
     )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
 @given(runs())
 def test_status_restored_and_planned_again_is_the_same_status(facts: RunFacts) -> None:
     first = plan_testrun(facts, after(1))
@@ -100,7 +99,6 @@ def test_status_restored_and_planned_again_is_the_same_status(facts: RunFacts) -
     assert again == plan_testrun(restarted(facts, again.status), after(1))
 
 
-@settings(max_examples=40, deadline=None)
 @given(runs())
 def test_no_verdict_changes_in_a_restart(facts: RunFacts) -> None:
     first = plan_testrun(facts, after(1))
