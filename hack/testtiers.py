@@ -33,7 +33,8 @@ class Tier:
 
 
 TIERS = (
-    Tier("unit"), Tier("simulation"), Tier("integration", "cluster"),
+    Tier("unit"), Tier("simulation"),
+    Tier("integration", "cluster", options=("--numprocesses", "2", "--dist", "loadfile")),
     Tier("e2e", "product"), Tier("chaos", "product", command=("chaos", "--short")),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Properties are tried on the same few examples each time: the tier takes seconds, and says the same of the same code."""
+"""Properties are tried on the same few examples each time, so that the tier takes seconds and says the same again."""
 
 from hypothesis import settings
 

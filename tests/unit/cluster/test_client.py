@@ -54,7 +54,9 @@ async def cluster(apiserver: Apiserver) -> AsyncIterator[Cluster]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", apiserver.answer)
     async with TestServer(app) as server:
-        credentials = Credentials(str(server.make_url("")).rstrip("/"), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), token="secret")
+        credentials = Credentials(
+            str(server.make_url("")).rstrip("/"), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), token="secret"
+        )
         async with Cluster(credentials) as made:
             yield made
 
