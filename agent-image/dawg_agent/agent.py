@@ -106,12 +106,13 @@ class Agent:
 
     def _begin(self, grant: Grant) -> None:
         held = self._desk.holding[grant.lease]
-        log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
         work = self._work_of(held, grant)
         if work is None:
             self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
         self._working[grant.lease] = work, self._start(self._do(held, work))
+        if grant.job is not None:
+            log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
 
     def _work_of(self, held: Held, grant: Grant) -> Work | None:
         if grant.job is not None:

@@ -50,6 +50,7 @@ OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oo
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _SI_USER = 0
+_DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _CLOCK_REALTIME_COARSE = 5  # by which the kernel dates files
 _SETTINGS = ("LANG", "TZ", "GLIBC_TUNABLES")  # read when a process starts, like all that begin with these:
 _PREFIXES_OF_SETTINGS = ("PYTHON", "LC_", "LD_", "MALLOC_")
@@ -552,10 +553,9 @@ def _spawn(program: str, argv: list[str], environment: Environment, output: int)
         (os.POSIX_SPAWN_DUP2, output, 1),
         (os.POSIX_SPAWN_DUP2, output, 2),
     ]
-    defaults = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
     try:
         return os.posix_spawn(
-            program, argv, environment, file_actions=files, setsid=True, setsigmask=[], setsigdef=defaults
+            program, argv, environment, file_actions=files, setsid=True, setsigmask=[], setsigdef=_DEFAULT_SIGNALS
         )
     except NotImplementedError:  # Python was built where posix_spawn knew no sessions
         return _spawn_slowly(program, argv, environment, output)
@@ -766,7 +766,6 @@ class Task:
     number: int
     pid: int
     readable: bool
-    oom_kills: int
     status: int | None = None  # of the process that was started, once it has ended
     kill_at: float = float("inf")
     too_many: bool = False
@@ -790,6 +789,7 @@ class Runner:
         self._preloaded = preloaded
         self._environment = environment
         self._most = most
+        self._oom_kills = _oom_kills()  # by the time of the last cleaning; a task that starts need not wait for it
         self._reach = _reach()
         self._cwd = os.getcwd()
         self._standing = _standing()
@@ -866,7 +866,6 @@ class Runner:
                 os.close(descriptor)
 
     def _run(self, number: int, order: int, output: int, *trees: int) -> None:
-        oom_kills = _oom_kills()
         try:
             if self._task is not None:
                 raise CannotStart("another task is still running")
@@ -880,7 +879,7 @@ class Runner:
             return
         at = time.time()
         self._reach.leader = pid
-        self._task = Task(number, pid, wanted.readable, oom_kills)
+        self._task = Task(number, pid, wanted.readable)
         self._next_look = time.monotonic() + LOOK
         self._say("started", id=number, at=at, treeSince=since)
 
@@ -937,7 +936,7 @@ class Runner:
         self._task = self._reach.leader = None
         self._say(
             "ended", id=task.number, code=task.code(), at=at, leftovers=leftovers, full=full,
-            oom=_oom_kills() > task.oom_kills, processes=task.too_many,
+            oom=_oom_kills() > self._oom_kills, processes=task.too_many,
         )  # fmt: skip
 
     def _kill_everything(self) -> int:
@@ -966,6 +965,7 @@ class Runner:
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
         self._reach.remove_ipc()
         self._ground.clean()
+        self._oom_kills = _oom_kills()
         self._say("clean", id=number)
 
 

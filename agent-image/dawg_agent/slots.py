@@ -175,6 +175,12 @@ class Slots:
         """How many slots have a runner, be they free or taken."""
         return sum(place.usable for place in self._places)
 
+    def claim_now(self) -> Slot | None:
+        """A slot that is free and that nobody waits for."""
+        if any(not waiting.done() for waiting in self._waiting):
+            return None
+        return next((place.claim() for place in self._places if place.free), None)
+
     async def claim(self) -> Slot:
         """Wait for a free slot; who asked first gets the first."""
         waiting: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()

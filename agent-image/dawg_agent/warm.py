@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from dawg_agent.collect import Collected, collect
 from dawg_agent.courier import deliver
 from dawg_agent.git import GitError
@@ -34,6 +36,8 @@ LOG_PATIENCE = 3.0  # seconds that a result waits for the end of its log
 SEND_WITHIN = 600.0  # seconds that results and log may take to reach the api
 CHECKOUT_PATIENCE = timedelta(minutes=15)
 _WORKSPACE = "/dawg/workspace"  # as tests see it
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class WarmAttempt:
 
     async def watch(self) -> TaskResult:
         """Run the attempt to its end and return its facts."""
-        self._slot = await self._unless_stopped(self._shop.slots.claim())
+        self._slot = self._shop.slots.claim_now() or await self._unless_stopped(self._shop.slots.claim())
         if self._slot is None:
             return self._facts(killed=True)
         try:
@@ -160,6 +164,9 @@ class WarmAttempt:
 
     def _begun(self, at: datetime) -> None:
         self._started_at = at
+        # Not logged before: whoever reads the log would be woken on a core that the test needs to start.
+        attempt = self._held.attempt
+        log.info("test begun", lease=str(self._held.lease), run=attempt.run, index=attempt.index)
 
     async def _say_running(self) -> None:
         while self._started_at is None:  # noqa: ASYNC110 - the slot tells when

@@ -25,10 +25,12 @@ MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PAGE = 500
+_REQUESTS_AT_ONCE = 64
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
-# The apiserver ends a watch after `timeoutSeconds`; a watch silent for longer than this is dead and is opened anew.
-_WATCH_SECONDS = 300
-_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_WATCH_SECONDS + 15)
+_WATCH_SECONDS = 300  # after which the apiserver ends a watch
+# It says at least a BOOKMARK about once a minute: a watch silent for longer than this is dead and is opened anew.
+_WATCH_SILENCE = 90.0
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_WATCH_SILENCE)
 _MAX_WATCH_LINE = 8 * 1024 * 1024
 
 
@@ -75,6 +77,7 @@ class Cluster:
         self._credentials = credentials
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._watching: aiohttp.ClientSession | None = None
         self.before_write: Callable[[], None] = lambda: None  # may raise: a former leader must not write
 
     async def __aenter__(self) -> Self:
@@ -85,9 +88,10 @@ class Cluster:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._watching):
+            if session is not None:
+                await session.close()
+        self._session = self._watching = None
 
     async def get(
         self, resource: Resource, namespace: str | None, name: str, *, metadata_only: bool = False
@@ -183,7 +187,7 @@ class Cluster:
             "timeoutSeconds": str(_WATCH_SECONDS), **(selectors or {}),
         }  # fmt: skip
         try:
-            async with (await self._open()).get(
+            async with self._open_watching().get(
                 self._credentials.server + resource.path(namespace),
                 params=params, headers=self._headers(), timeout=_WATCH_TIMEOUT,
             ) as response:  # fmt: skip
@@ -198,11 +202,20 @@ class Cluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"the watch of {resource.plural} broke: {error}") from error
 
-    async def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._credentials.ssl_context, limit=64, keepalive_timeout=60)
-            self._session = aiohttp.ClientSession(connector=connector, json_serialize=json.dumps)
+            self._session = self._new_session(_REQUESTS_AT_ONCE)
         return self._session
+
+    def _open_watching(self) -> aiohttp.ClientSession:
+        """Watches last, and there is one for each namespace: they must not use up the requests' connections."""
+        if self._watching is None:
+            self._watching = self._new_session(limit=0)
+        return self._watching
+
+    def _new_session(self, limit: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=self._credentials.ssl_context, limit=limit, keepalive_timeout=60)
+        return aiohttp.ClientSession(connector=connector, json_serialize=json.dumps)
 
     def _headers(self, accept: str | None = None, content: str | None = None) -> dict[str, str]:
         headers = {
@@ -229,7 +242,7 @@ class Cluster:
         data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         headers = self._headers(accept, content if data is not None else None)
         try:
-            async with (await self._open()).request(
+            async with self._open().request(
                 method,
                 self._credentials.server + path,
                 params=params,

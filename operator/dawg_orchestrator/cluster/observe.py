@@ -12,6 +12,7 @@ from dawg_orchestrator.cluster.client import (
     TESTRUNS,
     Cluster,
     JsonObject,
+    JsonObjects,
     Resource,
 )
 from dawg_orchestrator.resources import names
@@ -31,13 +32,14 @@ WATCHED: tuple[tuple[Resource, dict[str, str]], ...] = (
 )
 
 
-async def everything(cluster: Cluster, namespaces: Iterable[str]) -> AsyncIterator[tuple[Resource, JsonObject]]:
-    """Every object that decides, kind by kind, in pages."""
+async def everything(
+    cluster: Cluster, namespaces: Iterable[str]
+) -> AsyncIterator[tuple[Resource, str, str, JsonObjects]]:
+    """Every object that decides: kind, namespace, the list's resourceVersion, and a page of objects."""
     for resource, selectors in WATCHED:
         for namespace in namespaces:
-            async for page, _ in cluster.pages(resource, namespace, selectors):
-                for item in page:
-                    yield resource, item
+            async for page, version in cluster.pages(resource, namespace, selectors):
+                yield resource, namespace, version, page
 
 
 async def finished_runs(cluster: Cluster, namespaces: Iterable[str]) -> AsyncIterator[JsonObject]:

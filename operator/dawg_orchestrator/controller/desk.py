@@ -67,6 +67,7 @@ class Desk:
         self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._claimed: dict[tuple[str, str], set[str]] = defaultdict(set)  # agent's (namespace, pod) → runs' uids
         self.missing_since: dict[PoolKey, datetime] = {}
+        self.runs_listed_at: dict[str, str] = {}  # the resourceVersion from which each namespace's runs are watched
         self._over: dict[str, None] = {}  # uids of runs that are finished or gone: a late event brings none back
         self._wake = wake
 

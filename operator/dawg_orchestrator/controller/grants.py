@@ -54,7 +54,10 @@ class Granting:
         assignments = self._desk.assign(key, now)
         # All are taken over before the first wait, so that nobody else assigns the same slot or task.
         started = [(assignment, self._desk.start(assignment, now)) for assignment in assignments]
-        await asyncio.gather(*(self._grant(assignment, lease) for assignment, lease in started))
+        if len(started) == 1:  # by itself: a task of its own would only cost time
+            await self._grant(*started[0])
+        else:
+            await asyncio.gather(*(self._grant(assignment, lease) for assignment, lease in started))
 
     async def _grant(self, assignment: Assignment, lease: Lease) -> None:
         async with self._creating:
@@ -77,14 +80,14 @@ class Granting:
             except Exception:  # a fault of ours must not keep the task and the slot for ever
                 self._give_up(assignment, lease)
                 raise
-        if not assignment.task.adopt:
-            waited = (self._clock() - run.created).total_seconds()
-            metrics.QUEUE_SECONDS.labels(run.namespace, assignment.task.pool).observe(waited)
         if self._desk.table.holder(lease.task) is not lease:
             return  # it ended while we waited; what becomes of the attempt is decided already
         lease.told = True
         if not await self._sessions.send(lease.agent, grant) and grant.process is not None:
             self._give_up(assignment, lease)  # no Job says that it has begun, so it has not
+        if not assignment.task.adopt:
+            waited = (self._clock() - run.created).total_seconds()
+            metrics.QUEUE_SECONDS.labels(run.namespace, assignment.task.pool).observe(waited)
 
     def _give_up(self, assignment: Assignment, lease: Lease) -> None:
         """Let the task wait again, and look at the queue a little later."""

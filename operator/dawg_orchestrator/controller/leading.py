@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +74,8 @@ async def lead(outside: Outside, term: int, stop: asyncio.Event) -> int:
             await end([keeping])
             await outside.elector.catch_up(latest)
             return START_ANEW
+        gc.collect()
+        gc.freeze()  # what has been read lives long: no collection needs to go through it while tests wait
         desk.serving_since = outside.clock()
         outside.sessions.serve(desk)
         log.info("serving", runs=len(desk.runs), pools=len(desk.pools))

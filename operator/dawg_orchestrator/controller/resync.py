@@ -51,9 +51,12 @@ async def load(cluster: Cluster, namespaces: Iterable[str], desk: Desk) -> int:
     latest = 0
     while True:
         try:
-            async for resource, obj in everything(cluster, namespaces):
-                tell(desk, resource, obj)
-                latest = max(latest, (obj.get("status") or {}).get("term") or 0)
+            async for resource, namespace, version, page in everything(cluster, namespaces):
+                for obj in page:
+                    tell(desk, resource, obj)
+                    latest = max(latest, (obj.get("status") or {}).get("term") or 0)
+                if resource is TESTRUNS:
+                    desk.runs_listed_at[namespace] = version
             return latest
         except ClusterError as error:
             log.warning("the cluster could not be listed yet", error=str(error))

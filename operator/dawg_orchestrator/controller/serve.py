@@ -30,6 +30,7 @@ from dawg_orchestrator.controller.gauges import Gauges
 from dawg_orchestrator.controller.health import open_health
 from dawg_orchestrator.controller.history import History
 from dawg_orchestrator.controller.leading import START_ANEW, ForgetRun, Outside, end, first, lead
+from dawg_orchestrator.controller.runwatch import watch_runs
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.watches import make_registry, make_settings
 from dawg_orchestrator.resources import names
@@ -88,13 +89,21 @@ def _outside(
         """kopf takes the signals for itself when it starts; once it is ready they are taken back."""
         ready = asyncio.Event()
         taking = asyncio.create_task(_stop_at_signals_once(ready, stop))
+        runs = asyncio.create_task(watch_runs(cluster, settings.namespaces, desk, forget_run))
+        others = asyncio.create_task(
+            kopf.operator(
+                registry=make_registry(desk), settings=make_settings(), namespaces=list(settings.namespaces),
+                standalone=True, ready_flag=ready, stop_flag=unwatch,
+            )
+        )  # fmt: skip
         try:
-            await kopf.operator(
-                registry=make_registry(desk, forget_run), settings=make_settings(),
-                namespaces=list(settings.namespaces), standalone=True, ready_flag=ready, stop_flag=unwatch,
-            )  # fmt: skip
+            await asyncio.wait({runs, others}, return_when="FIRST_COMPLETED")
+            for ended in (runs, others):
+                if ended.done():
+                    ended.result()  # neither ends by itself: this raises why
         finally:
             taking.cancel()
+            await end([runs, others])
 
     return Outside(
         cluster=cluster, namespaces=settings.namespaces, sessions=sessions, elector=elector,

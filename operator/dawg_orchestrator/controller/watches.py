@@ -1,4 +1,4 @@
-"""Every trigger of the controller: which event of the cluster is told to the desk.
+"""Every trigger of the controller but TestRuns (runwatch.py): which event of the cluster is told to the desk.
 
 kopf watches; its low-level ``on.event`` writes nothing to users' objects, needs no finalizer, and returns nothing
 (what a handler returns would be written to status). Lost events are found by the resync (resync.py).
@@ -18,11 +18,10 @@ from dawg_orchestrator.cluster.credentials import service_account_server
 from dawg_orchestrator.cluster.observe import WATCHED
 from dawg_orchestrator.controller.desk import Desk
 
-ForgetRun = Callable[[str], Awaitable[None]]
 Told = Callable[[dict[str, Any]], None]
 
 
-def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
+def make_registry(desk: Desk) -> kopf.OperatorRegistry:
     """The handlers: one line each, the object goes to the desk.
 
     All are coroutines: kopf runs plain functions in threads, and the desk is the event loop's alone.
@@ -36,13 +35,6 @@ def make_registry(desk: Desk, forget_run: ForgetRun) -> kopf.OperatorRegistry:
             return kopf.login_with_kubeconfig(**kwargs)
         # By address, as all our other calls: a DNS that is down must not blind the watches.
         return dataclasses.replace(found, server=service_account_server())
-
-    @kopf.on.event(*_selector(TESTRUNS), registry=registry)
-    async def run_changed(*, event: kopf.RawEvent, **_: Any) -> None:
-        if event["type"] == "DELETED":
-            await forget_run(event["object"]["metadata"]["uid"])
-        else:
-            desk.see_run(dict(event["object"]))
 
     @kopf.on.event(*_selector(AGENTPOOLS), registry=registry)
     async def pool_changed(*, event: kopf.RawEvent, **_: Any) -> None:
@@ -93,6 +85,8 @@ def make_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
     for resource, selectors in WATCHED:
+        if resource is TESTRUNS:
+            continue
         if "fieldSelector" in selectors:
             settings.watching.field_selectors[_selector(resource)] = selectors["fieldSelector"]
         if "labelSelector" in selectors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -80,6 +80,10 @@ class Model(BaseModel):
     """A declared or reported object. Unknown fields are ignored: an older release reads a newer one's objects."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself, since it is frozen: thousands of objects share what they leave at its default."""
+        return self
 
     def wire(self) -> dict[str, Any]:
         """The object as the API stores it: camelCase keys, no empty values."""
