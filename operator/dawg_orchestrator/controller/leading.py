@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 START_ANEW = 3
 _WORKERS = 8
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000  # about 20 runs, where Python would collect in the midst of each
 _SILENCE_LOOK_SECONDS = 1.0
 _LEARN_SECONDS = 180.0
 
@@ -76,6 +77,7 @@ async def lead(outside: Outside, term: int, stop: asyncio.Event) -> int:
             return START_ANEW
         gc.collect()
         gc.freeze()  # what has been read lives long: no collection needs to go through it while tests wait
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         desk.serving_since = outside.clock()
         outside.sessions.serve(desk)
         log.info("serving", runs=len(desk.runs), pools=len(desk.pools))

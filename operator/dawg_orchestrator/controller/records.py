@@ -136,7 +136,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         keep=is_tracked(metadata),
     )
     try:
-        _restore(run, now)
+        _restore(run, status, now)
     except ValidationError as error:  # how far its tasks have come is not known any more, so none may start
         run.graph, run.invalid = None, (Reason.INVALID_SPEC, _first_error("status", error))
     return run
@@ -231,14 +231,14 @@ def _outdoes(said: TaskState, ours: TaskState) -> bool:
     return said.done or said.attempt > ours.attempt or (said.attempt == ours.attempt and elsewhere)
 
 
-def _restore(run: Run, now: datetime) -> None:
+def _restore(run: Run, status: JsonObject, now: datetime) -> None:
     if run.graph is None:
         return
-    restored = restore(run.graph, run.status, {i: (job.attempt, job.name) for i, job in run.jobs.items()}, now)
+    restored = restore(run.graph, status, {i: (job.attempt, job.name) for i, job in run.jobs.items()}, now)
     run.states = restored.states
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
-    run.commit = (run.status.get("source") or {}).get("commit") or _declared_commit(run.spec)
+    run.commit = (status.get("source") or {}).get("commit") or _declared_commit(run.spec)
     run.started_at = _started_at(run, restored)
 
 
@@ -259,5 +259,8 @@ def _first_error(part: str, error: ValidationError) -> str:
     return f"{place}: {first['msg']}"
 
 
+_write = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _compact(status: JsonObject) -> bytes:
-    return json.dumps(status, separators=(",", ":")).encode()
+    return _write(status).encode()

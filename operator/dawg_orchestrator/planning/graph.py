@@ -8,7 +8,6 @@ from __future__ import annotations
 import graphlib
 import itertools
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -129,9 +128,18 @@ def _check_variables(field: str, names: Iterable[str], prefix: str) -> None:
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
-    for name, count in Counter(task.name for task in tasks).items():
-        if count > 1:
-            raise InvalidSpec("spec.tasks", f"two tasks are named {name!r}; names are unique within a run")
+    name = _first_repeated(task.name for task in tasks)
+    if name is not None:
+        raise InvalidSpec("spec.tasks", f"two tasks are named {name!r}; names are unique within a run")
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _check_keys(cells: Iterable[Cell]) -> None:
@@ -162,10 +170,9 @@ def _check_task(field: str, task: Task) -> None:
         own = next((name for name in names if name.startswith("DAWG_")), None)
         if own is not None:
             raise InvalidSpec(f"{field}.{part}", f"{own}: names that start with DAWG_ are the product's own")
-    services = Counter(service.name for service in task.services)
-    for name, count in services.items():
-        if count > 1:
-            raise InvalidSpec(f"{field}.services", f"two services are named {name!r}; rename one")
+    service = _first_repeated(service.name for service in task.services)
+    if service is not None:
+        raise InvalidSpec(f"{field}.services", f"two services are named {service!r}; rename one")
     _check_variables(f"{field}.matrix", task.matrix, "DAWG_MATRIX_")
     if task.when is not None:
         conditions.compile_condition(f"{field}.when", task.when)
@@ -173,7 +180,10 @@ def _check_task(field: str, task: Task) -> None:
 
 def _needs_first(tasks: Sequence[Task]) -> tuple[str, ...]:
     """The tasks' names, each after those it needs; InvalidSpec for an unknown need or a circle."""
-    known = {task.name for task in tasks}
+    names = tuple(task.name for task in tasks)
+    if not any(task.needs for task in tasks):
+        return names
+    known = set(names)
     graph: dict[str, set[str]] = {}
     for position, task in enumerate(tasks):
         for need in task.needs:

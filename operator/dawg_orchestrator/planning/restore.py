@@ -11,7 +11,7 @@ from dawg_orchestrator.planning.graph import Graph
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.report import total, without_retry
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunStatus, TopFailure
+from dawg_orchestrator.resources.testrun import NO_TESTS, TaskStatus, TestCounts, TestRunStatus, TopFailure
 from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, Verdict
 
 
@@ -47,9 +47,8 @@ def restore(
             left_out = letters[cell.index] == LEFT_OUT_LETTER
             state = TaskState(verdict=verdict, reason=Reason.CONDITION_FALSE if left_out else None)
         states.append(with_job(state, job_attempts.get(cell.index)))
-    known = total(entry.tests for entry in parsed.tasks if entry.tests is not None and entry.verdict is not None)
     return Restored(
-        tuple(states), _difference(parsed.tests, known), tuple(parsed.top_failures), _outputs(graph, parsed),
+        tuple(states), _uncounted(parsed), tuple(parsed.top_failures), _outputs(graph, parsed),
         min(parsed.start_time, now) if parsed.start_time else None,
     )  # fmt: skip
 
@@ -91,9 +90,12 @@ def with_job(state: TaskState, job: tuple[int, str] | None) -> TaskState:
     return state
 
 
-def _difference(whole: TestCounts | None, part: TestCounts) -> TestCounts:
+def _uncounted(status: TestRunStatus) -> TestCounts:
+    """The tests of the tasks that status has no entry of."""
+    whole = status.tests
     if whole is None:
-        return TestCounts()
+        return NO_TESTS
+    part = total(entry.tests for entry in status.tasks if entry.tests is not None and entry.verdict is not None)
     return TestCounts(**{name: max(0, getattr(whole, name) - getattr(part, name)) for name in TestCounts.model_fields})
 
 

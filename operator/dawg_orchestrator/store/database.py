@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, event, text
+from sqlalchemy import Connection, Executable, Select, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -93,19 +94,13 @@ class Database:
     async def upsert(
         self, connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]], *, keep: Iterable[str] = ()
     ) -> None:
-        """Insert rows, or overwrite those of the same primary key but for the columns of ``keep``."""
+        """Insert rows, or overwrite those of the same primary key but for the columns of ``keep``.
+
+        All rows have the same columns.
+        """
         if not rows:
             return
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        keys = [column.name for column in table.primary_key]
-        statement = dialect.insert(table)
-        kept = {*keys, *keep}
-        new = {name: statement.excluded[name] for name in rows[0] if name not in kept}
-        statement = (
-            statement.on_conflict_do_update(index_elements=keys, set_=new)
-            if new
-            else statement.on_conflict_do_nothing(index_elements=keys)
-        )
+        statement = _upserting(self._engine.dialect.name, table, tuple(rows[0]), frozenset(keep))
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             await connection.execute(statement, [dict(row) for row in rows[start : start + _ROWS_AT_ONCE]])
 
@@ -114,6 +109,18 @@ class Database:
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         keys = [column.name for column in table.primary_key]
         await connection.execute(dialect.insert(table).on_conflict_do_nothing(index_elements=keys), dict(row))
+
+
+@functools.cache
+def _upserting(dialect_name: str, table: Table, columns: tuple[str, ...], keep: frozenset[str]) -> Executable:
+    """The statement; putting it together takes longer than executing it."""
+    insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
+    keys = [column.name for column in table.primary_key]
+    statement = insert(table)
+    new = {name: statement.excluded[name] for name in columns if name not in {*keys, *keep}}
+    if not new:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.on_conflict_do_update(index_elements=keys, set_=new)
 
 
 class _translated:  # noqa: N801 - reads as a statement

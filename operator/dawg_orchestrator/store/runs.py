@@ -70,9 +70,8 @@ class Runs:
         # In one order everywhere: two replicas that record the same runs wait for one another, and never both.
         ordered = sorted(records, key=lambda record: str(record.run["uid"]))
         async with self._database.writing() as connection:
-            for record in ordered:
-                await self._database.upsert(connection, _RUNS, [record.run])
-                await self._database.upsert(connection, _TASKS, record.tasks)
+            await self._database.upsert(connection, _RUNS, [record.run for record in ordered])
+            await self._database.upsert(connection, _TASKS, [task for record in ordered for task in record.tasks])
 
     async def recorded(self, uids: Collection[str]) -> set[str]:
         """Those of the uids whose verdict is in history."""
