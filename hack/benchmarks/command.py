@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crowd, jobs, publish, ranges, starts, throughput
+from benchmarks import crowd, jobs, publish, ranges, starts, takeover, throughput
 from benchmarks.figures import HEADINGS, Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
@@ -31,6 +31,7 @@ PARTS = {
     "throughput": "how many tasks a second",
     "job": "the same for tasks in Jobs",
     "crowd": "many live runs: memory, an urgent run among them, a new leader",
+    "takeover": "how soon the second controller works when the first is killed",
 }
 _AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
@@ -59,6 +60,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, default=500, help="tasks of the part throughput (default: 500)")
     parser.add_argument("--jobs", type=int, default=20, help="rounds of the part job (default: 20)")
     parser.add_argument("--live", type=int, default=10_000, help="runs of the part crowd (default: 10000)")
+    parser.add_argument("--kills", type=int, default=6, help="of the leader, in the part takeover (default: 6)")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
     parser.add_argument("--check", nargs="?", const=RESULT, type=Path, metavar="FILE",
                         help="compare with ranges.toml, and fail when a figure is out of its range")  # fmt: skip
@@ -103,6 +105,7 @@ def _image() -> str:
 async def _measure(options: argparse.Namespace, image: str) -> None:
     measures: dict[str, Callable[[argparse.Namespace, Place, Step], Any]] = {
         "start": _starts, "throughput": _throughput, "job": _jobs, "crowd": _crowd,
+        "takeover": _takeover,
     }  # fmt: skip
     for name in options.parts or PARTS:
         async with opened(image) as place:
@@ -134,6 +137,11 @@ async def _crowd(options: argparse.Namespace, place: Place, current: Step) -> Pa
     crowded = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
     free = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
     return await crowd.measure(place, crowded, free, options.live, 20, 3, _note(current))
+
+
+async def _takeover(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    pool = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
+    return await takeover.measure(place, pool, options.kills, _note(current))
 
 
 def _note(current: Step) -> Callable[[str], None]:

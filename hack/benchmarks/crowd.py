@@ -142,11 +142,11 @@ async def _pause(place: Place, pool: str, *, paused: bool) -> None:
 
 
 async def _restart(place: Place, free: str) -> float:
-    """Kill the controller, and let a run wait for the next; ms from the new leader's list to that run's first instruction."""
+    """Kill the controller; ms from the new leader's list to the first instruction of a run that came meanwhile."""
     former, process = _pods(), usage.controller()
     kubectl.run("--namespace", NAMESPACE, "delete", "pod", "--wait=false", "--grace-period=0", "--force", *former)
     async with asyncio.timeout(60):
-        while process is not None and process.exists():  # it would still take the run
+        while process is not None and process.exists():  # noqa: ASYNC110 - it would still take the run
             await asyncio.sleep(0.02)
     body = run_body(place, free, STAMP)
     await place.create(TESTRUNS, body)

@@ -70,6 +70,13 @@ def controller() -> Path | None:
     return next((place for place, part in _processes() if part == CONTROLLER), None)
 
 
+def controller_in(pod: str) -> Path | None:
+    """The /proc folder of the controller in that pod."""
+    mark = f"HOSTNAME={pod}\0".encode()
+    found = (place for place, part in _processes() if part == CONTROLLER)
+    return next((place for place in found if mark in (place / "environ").read_bytes()), None)
+
+
 def rss_mib() -> float:
     """Resident memory of the controller in MiB; 0 where it cannot be seen."""
     place = controller()
