@@ -111,7 +111,7 @@ class Agent:
             self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
         self._working[grant.lease] = work, self._start(self._do(held, work))
-        if grant.job is not None:  # whoever reads the log would be woken on a core that a test in a slot needs to start
+        if grant.job is not None:  # in a slot, the beginning of the test is noted
             log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
 
     def _work_of(self, held: Held, grant: Grant) -> Work | None:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from dawg_agent.collect import Collected, collect
 from dawg_agent.courier import deliver
 from dawg_agent.git import GitError
@@ -34,6 +36,8 @@ LOG_PATIENCE = 3.0  # seconds that a result waits for the end of its log
 SEND_WITHIN = 600.0  # seconds that results and log may take to reach the api
 CHECKOUT_PATIENCE = timedelta(minutes=15)
 _WORKSPACE = "/dawg/workspace"  # as tests see it
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,8 @@ class WarmAttempt:
 
     def _begun(self, at: datetime) -> None:
         self._started_at = at
+        # Not logged before: whoever reads the log would be woken on a core that the test needs to start.
+        log.info("test begun", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
 
     async def _say_running(self) -> None:
         while self._started_at is None:  # noqa: ASYNC110 - the slot tells when

@@ -216,14 +216,14 @@ def test_a_restart_of_the_apiserver_loses_nothing(story: Story, kubectl: Kubectl
     then_no_orphans(story, runs)
 
 
-def leases_taken(story: Story, pool: str, run: str) -> Counter[str]:
-    """How often an agent of the pool took on each task of a run, as the agents' own logs have it."""
-    taken: Counter[str] = Counter()
+def tests_begun(story: Story, pool: str, run: str) -> Counter[str]:
+    """How often an agent of a warm pool began each task of a run, as the agents' own logs have it."""
+    begun: Counter[str] = Counter()
     for pod in story.agent_pods(pool):
         log = story.kubectl("logs", pod["metadata"]["name"], "--container", "agent", "--tail=-1")
         events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-        taken.update(event["task"] for event in events if event["event"] == "lease taken" and event["run"] == run)
-    return taken
+        begun.update(event["task"] for event in events if event["event"] == "test begun" and event["run"] == run)
+    return begun
 
 
 def test_a_thousand_tasks_survive_a_controller_killed_at_the_half(story: Story, kubectl: Kubectl) -> None:
@@ -241,7 +241,7 @@ def test_a_thousand_tasks_survive_a_controller_killed_at_the_half(story: Story, 
 
     assert status["taskVerdicts"] == "P" * 1000
     keys = [f"many[part={part}] {shard}/250" for part in "abcd" for shard in range(1, 251)]
-    taken = leases_taken(story, pool, run)
-    assert taken.keys() == set(keys)
-    assert {taken[key] for key, letter in zip(keys, at_half, strict=True) if letter == "P"} == {1}
+    begun = tests_begun(story, pool, run)
+    assert begun.keys() == set(keys)
+    assert {begun[key] for key, letter in zip(keys, at_half, strict=True) if letter == "P"} == {1}
     assert len(json.dumps(status)) < 256 * 1024

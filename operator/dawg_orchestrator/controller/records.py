@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.facts import JobFact
-from dawg_orchestrator.planning.graph import Graph, NotAvailable, expand
+from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import Restored, restore
@@ -33,6 +36,8 @@ _GITOPS_MARKS = (
     "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name",
 )  # fmt: skip
 _EMPTY_SPEC = TestRunSpec()
+_PACKED_OVER = 512  # bytes
+_graphs: WeakValueDictionary[bytes, Graph] = WeakValueDictionary()  # by the digest of the tasks as declared
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ class Run:
     spec: TestRunSpec
     graph: Graph | None
     invalid: tuple[Reason, str] | None
-    status_json: bytes  # as the cluster has it; of the many runs that wait, a dict would take six times the memory
+    packed_status: bytes  # as the cluster has it; of the many runs that wait, a dict would take 20 times the memory
     states: tuple[TaskState, ...] = ()
     base_counts: TestCounts = NO_TESTS
     base_failures: tuple[TopFailure, ...] = ()
@@ -70,12 +75,13 @@ class Run:
     @property
     def status(self) -> JsonObject:
         """The status as the cluster has it."""
-        status: JsonObject = json.loads(self.status_json)
+        packed = self.packed_status
+        status: JsonObject = json.loads(packed if packed.startswith(b"{") else zlib.decompress(packed))
         return status
 
     @status.setter
     def status(self, status: JsonObject) -> None:
-        self.status_json = _compact(status)
+        self.packed_status = _pack(status)
 
     @property
     def group(self) -> tuple[str, str] | None:
@@ -112,8 +118,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
     invalid: tuple[Reason, str] | None = None
     spec = _EMPTY_SPEC
     try:
-        spec = TestRunSpec.model_validate(obj.get("spec") or {})
-        graph = expand(spec)
+        spec, graph = _parse_spec(obj.get("spec") or {})
     except NotAvailable as error:
         invalid = (Reason.NOT_AVAILABLE, str(error))
     except InvalidSpec as error:
@@ -130,7 +135,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         spec=spec,
         graph=graph,
         invalid=invalid,
-        status_json=_compact(status),
+        packed_status=_pack(status),
         jobs=jobs,
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
@@ -140,6 +145,19 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
     except ValidationError as error:  # how far its tasks have come is not known any more, so none may start
         run.graph, run.invalid = None, (Reason.INVALID_SPEC, _first_error("status", error))
     return run
+
+
+def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph]:
+    """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy."""
+    key = hashlib.sha256(_write(raw.get("tasks")).encode()).digest()
+    known = _graphs.get(key)
+    if known is not None:
+        spec = TestRunSpec.model_validate({**raw, "tasks": list(known.tasks)})
+        check_run(spec)
+        return spec, known
+    spec = TestRunSpec.model_validate(raw)
+    graph = _graphs[key] = expand(spec)
+    return spec, graph
 
 
 def pools_of(run: Run) -> set[str]:
@@ -262,5 +280,6 @@ def _first_error(part: str, error: ValidationError) -> str:
 _write = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _compact(status: JsonObject) -> bytes:
-    return _write(status).encode()
+def _pack(status: JsonObject) -> bytes:
+    text = _write(status).encode()
+    return zlib.compress(text, 1) if len(text) > _PACKED_OVER else text

@@ -10,7 +10,6 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from dawg_orchestrator.errors import InvalidSpec
@@ -37,9 +36,11 @@ class Cell:
         return f"{self.task.name}{matrix}{shard}"
 
 
-class Graph(NamedTuple):
-    """The cells of a run in the order of its tasks, the indexes of each task's cells, and the tasks, needs first."""
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Graph:
+    """The tasks as declared, their cells in that order, the indexes of each task's cells, the names, needs first."""
 
+    tasks: tuple[Task, ...]
     cells: tuple[Cell, ...]
     of_task: dict[str, tuple[int, ...]]
     order: tuple[str, ...]
@@ -55,10 +56,8 @@ class NotAvailable(InvalidSpec):
 
 def expand(spec: TestRunSpec) -> Graph:
     """The run's graph; InvalidSpec names the field that makes it impossible, and what would be right."""
-    if spec.workflow_ref is not None:
-        raise NotAvailable("spec.workflowRef", "workflows cannot be run by this release; list the tasks in spec.tasks")
+    check_run(spec)
     tasks = spec.tasks or []
-    _check_run(spec)
     _check_names(tasks)
     for position, task in enumerate(tasks):
         _check_task(f"spec.tasks[{position}]", task)
@@ -70,7 +69,7 @@ def expand(spec: TestRunSpec) -> Graph:
     of_task: dict[str, list[int]] = {}
     for cell in cells:
         of_task.setdefault(cell.task.name, []).append(cell.index)
-    return Graph(cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order)
+    return Graph(tuple(tasks), cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order)
 
 
 def parameter_variable(name: str) -> str:
@@ -98,7 +97,10 @@ def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
                 index += 1
 
 
-def _check_run(spec: TestRunSpec) -> None:
+def check_run(spec: TestRunSpec) -> None:
+    """All that can be wrong about a run besides its tasks; InvalidSpec."""
+    if spec.workflow_ref is not None:
+        raise NotAvailable("spec.workflowRef", "workflows cannot be run by this release; list the tasks in spec.tasks")
     if spec.gate is not None:
         raise NotAvailable("spec.gate", "publishing to a forge is not part of this release; remove the field")
     if spec.selection is not None and spec.selection.mode != "off":

@@ -14,6 +14,8 @@ from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import NO_TESTS, TaskStatus, TestCounts, TestRunStatus, TopFailure
 from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, Verdict
 
+_UNTOUCHED = TaskState()
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -43,9 +45,10 @@ def restore(
         verdict = BY_LETTER.get(letters[cell.index])
         if entry is not None:
             state = _from_entry(entry, verdict, now)
+        elif letters[cell.index] == LEFT_OUT_LETTER:
+            state = TaskState(verdict=verdict, reason=Reason.CONDITION_FALSE)
         else:
-            left_out = letters[cell.index] == LEFT_OUT_LETTER
-            state = TaskState(verdict=verdict, reason=Reason.CONDITION_FALSE if left_out else None)
+            state = TaskState(verdict=verdict) if verdict is not None else _UNTOUCHED
         states.append(with_job(state, job_attempts.get(cell.index)))
     return Restored(
         tuple(states), _uncounted(parsed), tuple(parsed.top_failures), _outputs(graph, parsed),

@@ -1,0 +1,38 @@
+"""Runs as the desk keeps them: all that was declared, in little memory."""
+
+from __future__ import annotations
+
+from builders import NOON, a_task_spec, run_object
+from dawg_orchestrator.controller.records import Run, parse_run
+from dawg_orchestrator.resources.reasons import Reason
+
+
+def parsed(name: str, **spec: object) -> Run:
+    return parse_run(run_object(name, a_task_spec("unit"), a_task_spec("e2e", needs=["unit"]), **spec), {}, {}, NOON)
+
+
+def test_runs_that_declare_the_same_tasks_share_them_and_nothing_else() -> None:
+    one, other = parsed("one", parameters={"browser": "firefox"}), parsed("other", priority="low")
+
+    assert one.graph is other.graph
+    assert one.spec.tasks is not None
+    assert other.spec.tasks is not None
+    assert one.spec.tasks[0] is other.spec.tasks[0]
+    assert (one.spec.parameters, other.spec.parameters) == ({"browser": "firefox"}, {})
+    assert (one.spec.priority, other.spec.priority) == ("medium", "low")
+
+
+def test_what_is_wrong_besides_the_tasks_is_found_although_the_tasks_are_known() -> None:
+    good, bad = parsed("good"), parsed("bad", selection={"mode": "observe"})
+
+    assert good.invalid is None
+    assert bad.invalid is not None
+    assert bad.invalid[0] is Reason.NOT_AVAILABLE
+
+
+def test_a_status_is_read_as_it_was_written_be_it_short_or_long() -> None:
+    run = parsed("run")
+    for status in ({}, {"term": 1}, {"message": "ein Prüflauf, " * 400, "tasks": [{"index": n} for n in range(300)]}):
+        run.status = status
+        assert run.status == status
+    assert len(run.packed_status) < 4000
