@@ -49,16 +49,14 @@ class Story:
 
     def status(self, run: str) -> JsonObject:
         """The run's status now."""
-        found = self.kubectl.get("testruns.dawg.dev", run)
+        found = self.kubectl.get("testruns", run)
         assert found is not None, f"{run} is gone"
         status: JsonObject = found.get("status") or {}
         return status
 
     def then_finishes(self, run: str, within: float = FINISH_SECONDS) -> JsonObject:
         """The run's status once it has its verdict."""
-        eventually(
-            lambda: self.status(run).get("verdict"), within=within, every=0.3, told=lambda: str(self.status(run))[:1500]
-        )
+        eventually(lambda: self.status(run).get("verdict"), within=within, told=lambda: str(self.status(run))[:1500])
         return self.status(run)
 
     def then_waits(self, run: str, reason: str, within: float = 90.0) -> JsonObject:
@@ -83,7 +81,7 @@ class Story:
 
     def pool(self, name: str) -> JsonObject:
         """The pool's status now."""
-        found = self.kubectl.get("agentpools.dawg.dev", name)
+        found = self.kubectl.get("agentpools", name)
         assert found is not None
         status: JsonObject = found.get("status") or {}
         return status

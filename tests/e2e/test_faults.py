@@ -47,7 +47,7 @@ class PodsSeen:
 
     def attempts(self, *runs: str) -> Counter[tuple[str, str]]:
         """How many attempts each task of these runs had, by (run uid, index)."""
-        found = {run["metadata"]["name"]: run["metadata"]["uid"] for run in self._kubectl.items("testruns.dawg.dev")}
+        found = {run["metadata"]["name"]: run["metadata"]["uid"] for run in self._kubectl.items("testruns")}
         uids = {found[name] for name in runs}
         return Counter((run, index) for run, index, _ in self._pods if run in uids)
 
@@ -93,7 +93,7 @@ def given_load(story: Story, pool: str) -> list[str]:
 
 def finished_count(story: Story, runs: list[str]) -> int:
     """How many tasks of these runs have their verdict."""
-    found = {run["metadata"]["name"]: run for run in story.kubectl.items("testruns.dawg.dev")}
+    found = {run["metadata"]["name"]: run for run in story.kubectl.items("testruns")}
     letters = "".join((found[name].get("status") or {}).get("taskVerdicts") or "" for name in runs if name in found)
     return sum(letter != "." for letter in letters)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 COMMAND = Path(__file__).resolve().parents[2] / "hack" / "real-suites"
 # The larger ones take minutes on two cores; the command by itself runs them too.
-SHORT = ("attrs", "markupsafe", "toml", "uuid")
+SHORT = ("attrs", "markupsafe", "uuid")
 # The command gives up on its own before, and cleans up.
 LONGEST_SECONDS = 1800
 

@@ -146,7 +146,7 @@ def test_a_task_waits_for_quota_and_starts_when_it_is_free(story: Story, pool: s
 def test_a_foreign_job_with_the_tasks_name_is_a_conflict_and_is_left_alone(story: Story) -> None:
     late = f"late-{story.mark}"
     run = story.when_applied(task(retry=NO_RETRY), pool=late)
-    job = child_name(run, story.uid("testruns.dawg.dev", run), "unit", 1)
+    job = child_name(run, story.uid("testruns", run), "unit", 1)
     pod = {"restartPolicy": "Never", "containers": [{"name": "mine", "image": "localhost/mine"}]}
     story.given(
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job},

@@ -116,7 +116,7 @@ def test_a_change_of_the_template_replaces_agents_and_no_task_is_lost_or_repeate
         story.then_pool_has(pool, 2)
 
     assert status["taskVerdicts"] == "P" * 16
-    uid = story.uid("testruns.dawg.dev", run)
+    uid = story.uid("testruns", run)
     assert len({row for row in pods.rows if row[1] == uid}) == 16
     agents = story.agent_pods(pool)
     assert all({"name": "NEW", "value": "1"} in pod["spec"]["containers"][0]["env"] for pod in agents)
