@@ -216,7 +216,7 @@ def test_a_restart_of_the_apiserver_loses_nothing(story: Story, kubectl: Kubectl
     then_no_orphans(story, runs)
 
 
-def tests_begun(story: Story, pool: str, run: str) -> Counter[str]:
+def begun_tests(story: Story, pool: str, run: str) -> Counter[str]:
     """How often an agent of a warm pool began each task of a run, as the agents' own logs have it."""
     begun: Counter[str] = Counter()
     for pod in story.agent_pods(pool):
@@ -241,7 +241,7 @@ def test_a_thousand_tasks_survive_a_controller_killed_at_the_half(story: Story, 
 
     assert status["taskVerdicts"] == "P" * 1000
     keys = [f"many[part={part}] {shard}/250" for part in "abcd" for shard in range(1, 251)]
-    begun = tests_begun(story, pool, run)
+    begun = begun_tests(story, pool, run)
     assert begun.keys() == set(keys)
     assert {begun[key] for key, letter in zip(keys, at_half, strict=True) if letter == "P"} == {1}
     assert len(json.dumps(status)) < 256 * 1024
