@@ -2,5 +2,8 @@
 
 from hypothesis import settings
 
-settings.register_profile("unit", max_examples=25, derandomize=True, database=None, deadline=None)
+from poison import examples
+
+# With DAWG_FUZZ_EXAMPLES as many as it says, new ones each time, as for the poison.
+settings.register_profile("unit", parent=examples(25), suppress_health_check=())
 settings.load_profile("unit")

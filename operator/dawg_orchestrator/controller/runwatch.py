@@ -19,7 +19,7 @@ from dawg_orchestrator.errors import ClusterError
 
 log = structlog.get_logger()
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a watch that broke is opened anew
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a watch is opened anew, be it that the server ended it
 
 ForgetRun = Callable[[str], Awaitable[None]]
 
@@ -47,7 +47,6 @@ class _RunWatch:
                 if not self._version:
                     await self._list()
                 await self._watch()
-                continue
             except WatchExpired:
                 self._version = ""
             except ClusterError as error:
