@@ -36,6 +36,17 @@ class Cell:
         return f"{self.task.name}{matrix}{shard}"
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Who needs whom, as sets of tasks that are bits of an integer; empty when no task of the run needs another.
+
+    A thousand tasks may need two hundred each: to go through them one by one at every look would hold up all others.
+    """
+
+    bits: dict[str, int]  # of each task, one
+    direct: dict[str, int]  # the bits of what it declares in needs
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Graph:
     """The tasks as declared, their cells in that order, the indexes of each task's cells, the names, needs first."""
@@ -44,10 +55,14 @@ class Graph:
     cells: tuple[Cell, ...]
     of_task: dict[str, tuple[int, ...]]
     order: tuple[str, ...]
+    needs: Needs
 
     def cells_of(self, names: Iterable[str]) -> list[int]:
         """The indexes of all cells of these tasks."""
         return [index for name in names for index in self.of_task[name]]
+
+
+_NO_NEEDS = Needs({}, {})
 
 
 class NotAvailable(InvalidSpec):
@@ -61,15 +76,16 @@ def expand(spec: TestRunSpec) -> Graph:
     _check_names(tasks)
     for position, task in enumerate(tasks):
         _check_task(f"spec.tasks[{position}]", task)
-    order = _needs_first(tasks)
-    _check_inputs(tasks, order)
+    needs = _read_needs(tasks)
+    order = _needs_first(tasks, needs)
+    _check_inputs(tasks, order, needs)
     _check_conditions(tasks)
     cells = tuple(_cells(tasks))
     _check_keys(cells)
     of_task: dict[str, list[int]] = {}
     for cell in cells:
         of_task.setdefault(cell.task.name, []).append(cell.index)
-    return Graph(tuple(tasks), cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order)
+    return Graph(tuple(tasks), cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order, needs)
 
 
 def parameter_variable(name: str) -> str:
@@ -180,45 +196,73 @@ def _check_task(field: str, task: Task) -> None:
         conditions.compile_condition(f"{field}.when", task.when)
 
 
-def _needs_first(tasks: Sequence[Task]) -> tuple[str, ...]:
-    """The tasks' names, each after those it needs; InvalidSpec for an unknown need or a circle."""
-    names = tuple(task.name for task in tasks)
+def _read_needs(tasks: Sequence[Task]) -> Needs:
+    """InvalidSpec for a need that no task answers to."""
     if not any(task.needs for task in tasks):
-        return names
-    known = set(names)
-    graph: dict[str, set[str]] = {}
+        return _NO_NEEDS
+    bits = {task.name: 1 << position for position, task in enumerate(tasks)}
+    direct: dict[str, int] = {}
     for position, task in enumerate(tasks):
+        found = 0
         for need in task.needs:
-            if need not in known:
+            if need not in bits:
                 raise InvalidSpec(f"spec.tasks[{position}].needs", f"no task is named {need!r}")
-        graph[task.name] = set(task.needs)
+            found |= bits[need]
+        direct[task.name] = found
+    return Needs(bits, direct)
+
+
+def _needs_first(tasks: Sequence[Task], needs: Needs) -> tuple[str, ...]:
+    """The tasks' names, as declared but each after those it needs; InvalidSpec for a circle."""
+    waiting = [task.name for task in tasks]
+    if not needs.bits:
+        return tuple(waiting)
+    order: list[str] = []
+    placed = 0
+    while waiting:
+        later: list[str] = []
+        for name in waiting:
+            if needs.direct[name] & ~placed:
+                later.append(name)
+            else:
+                order.append(name)
+                placed |= needs.bits[name]
+        if len(later) == len(waiting):
+            raise _circle([task for task in tasks if not needs.bits[task.name] & placed])
+        waiting = later
+    return tuple(order)
+
+
+def _circle(tasks: Sequence[Task]) -> InvalidSpec:
+    """The error for tasks that keep each other waiting."""
     try:
-        return tuple(graphlib.TopologicalSorter(graph).static_order())
+        graphlib.TopologicalSorter({task.name: task.needs for task in tasks}).prepare()
     except graphlib.CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
-        raise InvalidSpec("spec.tasks[].needs", f"the tasks need each other in a circle: {cycle}") from error
+        return InvalidSpec("spec.tasks[].needs", f"the tasks need each other in a circle: {cycle}")
+    raise AssertionError("tasks that all wait for one another are a circle")
 
 
-def _check_inputs(tasks: Sequence[Task], order: Sequence[str]) -> None:
+def _check_inputs(tasks: Sequence[Task], order: Sequence[str], needs: Needs) -> None:
     if not any(task.inputs for task in tasks):
         return
-    bits = {name: 1 << position for position, name in enumerate(order)}
-    earlier = _all_needs({task.name: task.needs for task in tasks}, order, bits)
+    earlier = _all_needs({task.name: task.needs for task in tasks}, order, needs)
     for position, task in enumerate(tasks):
         for wanted in task.inputs:
-            if not earlier[task.name] & bits.get(wanted.from_, 0):
+            if not earlier[task.name] & needs.bits.get(wanted.from_, 0):
                 raise InvalidSpec(
                     f"spec.tasks[{position}].inputs", f"it takes files of {wanted.from_!r}, so add that task to needs"
                 )
 
 
-def _all_needs(needs: Mapping[str, Sequence[str]], order: Sequence[str], bits: Mapping[str, int]) -> dict[str, int]:
-    """The bits of all that each task needs, directly or through others; a set each would take minutes in a big run."""
+def _all_needs(declared: Mapping[str, Sequence[str]], order: Sequence[str], needs: Needs) -> dict[str, int]:
+    """The bits of all that each task needs, directly or through others."""
     found: dict[str, int] = {}
     for name in order:
-        found[name] = 0
-        for need in needs[name]:
-            found[name] |= found[need] | bits[need]
+        everything = needs.direct.get(name, 0)
+        for need in declared[name]:
+            everything |= found[need]
+        found[name] = everything
     return found
 
 

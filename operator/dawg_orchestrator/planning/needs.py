@@ -16,26 +16,31 @@ _Skip = tuple[Verdict, Reason, str]
 
 def settle_needs(step: Step) -> None:
     """Skip what can no longer run; tasks come after what they need, so one pass is enough."""
+    needs = step.graph.needs
+    ended = step.tasks_where(lambda state: state.done)
+    passed = step.tasks_where(lambda state: state.verdict in GREEN)
     for name in step.graph.order:
         waiting = [
             index for index in step.graph.of_task[name]
             if not (step.states[index].done or step.states[index].attempt)
         ]  # fmt: skip
-        skip = _why_skipped(step, step.graph.cells[waiting[0]].task) if waiting else None
+        wanted = needs.direct.get(name, 0)
+        if not waiting or wanted & ~ended:
+            continue
+        task = step.graph.cells[waiting[0]].task
+        skip = _why_skipped(step, task) if task.when is not None or wanted & ~passed else None
         if skip is not None:
             for index in waiting:
                 step.settle(index, *skip)
+            if step.has_ended(name):
+                ended |= needs.bits.get(name, 0)
 
 
 def _why_skipped(step: Step, task: Task) -> _Skip | None:
-    """Of all cells of a task the same: needs and conditions name tasks, not cells."""
-    if not all(step.has_ended(need) for need in task.needs):
-        return None
+    """Of all cells of a task whose needs have ended the same: needs and conditions name tasks, not cells."""
     needed = step.graph.cells_of(task.needs)
     bad = [index for index in needed if step.states[index].verdict not in GREEN]
     harmful = [index for index in bad if step.states[index].reason not in HARMLESS_SKIPS]
-    if task.when is None and not bad:
-        return None
     condition = f"its condition is false: {task.when}" if task.when is not None else ""
     if task.when is not None:
         try:

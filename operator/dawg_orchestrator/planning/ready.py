@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.facts import JobFact
 from dawg_orchestrator.planning.graph import Cell
@@ -22,6 +24,7 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
     blocked = _why_run_waits(step)
     unresolved = _is_unresolved(step)
     resolving = unresolved and any(state.running for state in step.states)
+    ended = step.tasks_where(lambda state: state.done)
     resolvers: set[str] = set()  # pools with a task in the queue that may find out which commit it is
     for index, state in enumerate(step.states):
         cell = step.graph.cells[index]
@@ -31,7 +34,7 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
             step.look_at(max(step.facts.serving_since + SILENCE, step.now + SILENCE / 3))
         if state.running or state.done:
             continue
-        why = blocked or _why_task_waits(step, cell, state)
+        why = blocked or _why_task_waits(step, cell, state, ended)
         name = step.pool_of(cell)
         if why is None and (resolving or name in resolvers):
             why = Waiting(Reason.RESOLVING_REVISION, Reason.RESOLVING_REVISION.sentence)
@@ -78,10 +81,11 @@ def _cancel_older(step: Step, concurrency: Concurrency, mine: tuple[object, str]
         step.act(CancelRun(run.name, run.uid))
 
 
-def _why_task_waits(step: Step, cell: Cell, state: TaskState) -> Waiting | None:
-    open_needs = [name for name in cell.task.needs if not step.has_ended(name)]
-    if open_needs:
-        return Waiting(Reason.WAITING_FOR_NEEDS, f"{', '.join(open_needs[:5])} must end first")
+def _why_task_waits(step: Step, cell: Cell, state: TaskState, ended: int) -> Waiting | None:
+    needs = step.graph.needs
+    if needs.direct.get(cell.task.name, 0) & ~ended:
+        first = itertools.islice((name for name in cell.task.needs if not needs.bits[name] & ended), 5)
+        return Waiting(Reason.WAITING_FOR_NEEDS, f"{', '.join(first)} must end first")
     pool = step.pool_of(cell)
     if step.facts.pools.get(pool) is None:
         message = f"namespace {step.facts.namespace} has no AgentPool {pool!r}; create it or name another"

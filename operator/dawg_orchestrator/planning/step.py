@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from dawg_orchestrator.planning import progress
@@ -64,3 +65,11 @@ class Step:
     def has_ended(self, task: str) -> bool:
         """Whether all cells of a task have their verdicts."""
         return all(self.states[index].done for index in self.graph.of_task[task])
+
+    def tasks_where(self, holds: Callable[[TaskState], bool]) -> int:
+        """The bits (see `Needs`) of the tasks of whose cells this holds for all."""
+        found = 0
+        for task, bit in self.graph.needs.bits.items():
+            if all(holds(self.states[index]) for index in self.graph.of_task[task]):
+                found |= bit
+        return found
