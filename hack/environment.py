@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIREMENTS = REPOSITORY / "requirements" / "dev.txt"
 SOURCE_ROOTS = ("operator", "agent-image", "hack")
 LEAST_PYTHON = (3, 11)
+_RECIPE = 2  # of how the environment is made: to be raised when `_create` changes
 _COMMAND = """#!{python}
 import sys
 from {module} import {function}
@@ -65,19 +66,25 @@ def tool_environment(venv: Path) -> dict[str, str]:
     """The environment in which the venv's programs work on this checkout."""
     roots = [str(REPOSITORY / root) for root in SOURCE_ROOTS]
     path = os.pathsep.join([str(venv / "bin"), os.environ.get("PATH", os.defpath)])
+    # A checkout stays free of compiled files, and the next start need not compile again: not even where the machine
+    # asks that none be written, since nobody meets those in the cache.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
-        **os.environ,
+        **inherited,
         "PATH": path,
         "PYTHONPATH": os.pathsep.join(roots),
         "VIRTUAL_ENV": str(venv),
-        # A checkout stays free of compiled files, and the next start need not compile again.
-        "PYTHONPYCACHEPREFIX": str(cache_folder() / "bytecode"),
+        "PYTHONPYCACHEPREFIX": str(_bytecode()),
     }
+
+
+def _bytecode() -> Path:
+    return cache_folder() / "bytecode"
 
 
 def _key() -> str:
     digest = hashlib.sha256(REQUIREMENTS.read_bytes())
-    digest.update(repr((sys.version_info[:3], sys.base_prefix, _scripts())).encode())
+    digest.update(repr((_RECIPE, sys.version_info[:3], sys.base_prefix, _scripts())).encode())
     return digest.hexdigest()[:12]
 
 
@@ -91,13 +98,16 @@ def _create(venv: Path) -> None:
     shutil.rmtree(venv, ignore_errors=True)
     python = venv / "bin" / "python"
     _run([sys.executable, "-m", "venv", str(venv)])
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
     _run([*pip, "--require-hashes", "--no-deps", "--requirement", str(REQUIREMENTS)])
     for name, target in _scripts().items():
         module, _, function = target.partition(":")
         script = venv / "bin" / name
         script.write_text(_COMMAND.format(python=python, module=module, function=function))
         script.chmod(0o755)
+    # Into the cache, because Python looks for it there only; what cannot be compiled is nobody's to import.
+    compiling = [str(python), "-m", "compileall", "-qq", "-j", "0", str(venv / "lib")]
+    subprocess.run(compiling, check=False, env={**os.environ, "PYTHONPYCACHEPREFIX": str(_bytecode())})
 
 
 def _run(command: list[str]) -> None:

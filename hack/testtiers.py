@@ -1,9 +1,11 @@
 """The command `hack/test`: brings up what the tiers need, runs them one after the other, says how long each took."""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +19,8 @@ examples:
   hack/test unit                  no cluster needed, seconds
   hack/test e2e -- -k scaling     arguments after -- go to pytest
 
-tiers: unit (pure), simulation (the core under seeded faults, in its own time), integration (real apiserver, database,
-git), e2e (the installed product on the local cluster), chaos (the same while things break)
+tiers: unit (pure), simulation (the core under seeded faults, in its own time, and under made-up nonsense), integration
+(real apiserver, database, git), e2e (the installed product on the local cluster), chaos (the same while things break)
 """
 
 
@@ -30,10 +32,11 @@ class Tier:
     needs: str = ""  # '' nothing, 'cluster' Kubernetes alone, 'product' the chart installed
     options: tuple[str, ...] = ()  # for pytest
     command: tuple[str, ...] = ()  # of hack/, instead of pytest
+    processes: int = 1  # that share its folders: half of a quick tier's time goes by before its first test
 
 
 TIERS = (
-    Tier("unit"), Tier("simulation"),
+    Tier("unit", processes=2), Tier("simulation"),
     Tier("integration", "cluster", options=("--numprocesses", "2", "--dist", "loadfile")),
     Tier("e2e", "product"), Tier("chaos", "product", command=("chaos", "--short")),
 )  # fmt: skip
@@ -96,10 +99,36 @@ def _bring_up(tier: Tier, environment: dict[str, str]) -> bool:
 
 
 def _run(tier: Tier, venv: Path, environment: dict[str, str], pytest_arguments: Sequence[str]) -> bool:
-    folder = REPOSITORY / "tests" / tier.name
     print(f"== {tier.name}", flush=True)
-    pytest = [str(venv / "bin" / "python"), "-m", "pytest", str(folder), "-p", "no:cacheprovider"]
-    command = [*pytest, *tier.options, *pytest_arguments]
     if tier.command:
         command = [str(REPOSITORY / "hack" / tier.command[0]), *tier.command[1:]]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode == 0
+        return _run_together([command], environment)
+    pytest = [str(venv / "bin" / "python"), "-m", "pytest", "-p", "no:cacheprovider", *tier.options]
+    # Arguments may choose tests of which one process would have none.
+    shares = _shares(REPOSITORY / "tests" / tier.name, 1 if pytest_arguments else tier.processes)
+    return _run_together([[*pytest, *share, *pytest_arguments] for share in shares], environment)
+
+
+def _shares(folder: Path, count: int) -> list[list[str]]:
+    """The tests of a folder in so many parts."""
+    if count == 1:
+        return [[str(folder)]]
+    parts = sorted(str(part) for part in folder.iterdir() if part.is_dir() or part.name.startswith("test_"))
+    return [parts[number::count] for number in range(count)]
+
+
+def _run_together(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> bool:
+    """Whether all succeed. What the first one prints is seen at once, of the others when they have ended."""
+    with contextlib.ExitStack() as stack:
+        others = []
+        for command in commands[1:]:
+            output = stack.enter_context(tempfile.TemporaryFile("w+"))
+            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+            others.append((stack.enter_context(process), output))
+            stack.callback(process.kill)
+        codes = [subprocess.run(commands[0], cwd=REPOSITORY, env=environment, check=False).returncode]
+        for process, output in others:
+            codes.append(process.wait())
+            output.seek(0)
+            print(output.read(), end="", flush=True)
+    return not any(codes)

@@ -4,6 +4,6 @@ from hypothesis import settings
 
 from poison import examples
 
-# With DAWG_FUZZ_EXAMPLES as many as it says, new ones each time, as for the poison.
+# With DAWG_FUZZ_EXAMPLES as many as it says, new ones each time, as for the nonsense of tests/simulation/poison.
 settings.register_profile("unit", parent=examples(25), suppress_health_check=())
 settings.load_profile("unit")

@@ -24,20 +24,32 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a watch is opened a
 ForgetRun = Callable[[str], Awaitable[None]]
 
 
-async def watch_runs(cluster: Cluster, namespaces: Iterable[str], desk: Desk, forget_run: ForgetRun) -> None:
-    """For ever: tell the desk of every change to an unfinished TestRun."""
+async def watch_runs(
+    cluster: Cluster,
+    namespaces: Iterable[str],
+    desk: Desk,
+    forget_run: ForgetRun,
+    shortest_pause: float = _SHORTEST_PAUSE,
+) -> None:
+    """For ever: tell the desk of every change to an unfinished TestRun.
+
+    A watch that ended is opened anew after ``shortest_pause`` seconds, and after twice as many each time that it brings
+    nothing.
+    """
     async with asyncio.TaskGroup() as group:
         for namespace in namespaces:
-            group.create_task(_RunWatch(cluster, namespace, desk, forget_run).keep())
+            group.create_task(_RunWatch(cluster, namespace, desk, forget_run, shortest_pause).keep())
 
 
 class _RunWatch:
     """One namespace's. A run leaves it by its deletion or its verdict, both of which it calls DELETED."""
 
-    def __init__(self, cluster: Cluster, namespace: str, desk: Desk, forget_run: ForgetRun) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, desk: Desk, forget_run: ForgetRun, shortest_pause: float
+    ) -> None:
         self._cluster, self._namespace, self._desk, self._forget_run = cluster, namespace, desk, forget_run
         self._version = desk.runs_listed_at.get(namespace, "")
-        self._pause = _SHORTEST_PAUSE
+        self._pause = self._shortest_pause = shortest_pause
         self._forgetting: set[asyncio.Future[None]] = set()
 
     async def keep(self) -> None:
@@ -61,7 +73,7 @@ class _RunWatch:
             elif kind != "BOOKMARK":
                 tell(self._desk, TESTRUNS, thing)
             self._version = thing["metadata"]["resourceVersion"]
-            self._pause = _SHORTEST_PAUSE
+            self._pause = self._shortest_pause
 
     async def _list(self) -> None:
         """Everything, whatever was missed: what was on the desk before and is not in the list has gone."""

@@ -52,7 +52,9 @@ async def followed(cluster: Scripted, desk: Desk, forget: Callable[[str], Awaita
         forgotten.append(uid)
         desk.drop_run(uid)
 
-    watching = asyncio.create_task(watch_runs(cluster, [NAMESPACE], desk, forget or note))  # type: ignore[arg-type]
+    watching = asyncio.create_task(
+        watch_runs(cluster, [NAMESPACE], desk, forget or note, shortest_pause=0.0)  # type: ignore[arg-type]
+    )
     async with asyncio.timeout(10):
         await cluster.silent.wait()
         await asyncio.sleep(0)
