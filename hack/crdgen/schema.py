@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
 from dawg_orchestrator.resources.model import format_duration
+from dawg_orchestrator.resources.task import RULES
 
 Schema = dict[str, Any]
 
@@ -38,10 +39,11 @@ def structural(model: type[BaseModel]) -> Schema:
 
 def without_transition_rules(schema: Schema) -> Schema:
     """The same without rules on ``oldSelf``: what is fixed in an object may change in a template of it."""
-    rules = "x-kubernetes-validations"
-    kept = {key: value for key, value in schema.items() if key != rules}
-    if still := [rule for rule in schema.get(rules, ()) if "oldSelf" not in rule["rule"]]:
-        kept[rules] = still
+    kept = {key: value for key, value in schema.items() if key != RULES}
+    if still := [rule for rule in schema.get(RULES, ()) if "oldSelf" not in rule["rule"]]:
+        kept[RULES] = still
+    if "properties" in schema:
+        kept["properties"] = {name: without_transition_rules(inner) for name, inner in schema["properties"].items()}
     return kept
 
 
@@ -49,6 +51,14 @@ def _readable(docstring: str) -> str:
     """A docstring as `kubectl explain` shows it: one paragraph, fields by the names that people write."""
     text = " ".join(docstring.replace("``", "`").split())
     return re.sub(r"(?<=`)[a-z_]+(?=`)", lambda field: to_camel(field[0]), text)
+
+
+def _merged(general: Schema, particular: Schema) -> Schema:
+    """A type's schema with what a field says besides; the rules of both hold."""
+    merged = general | particular
+    if RULES in general and RULES in particular:
+        merged[RULES] = [*general[RULES], *particular[RULES]]
+    return merged
 
 
 class _DefaultsAsWritten(GenerateJsonSchema):
@@ -95,10 +105,10 @@ class _Converter:
             choices = [choice for choice in source.pop("anyOf") if choice.get("type") != "null"]
             if len(choices) != 1:
                 raise ValueError(f"a structural schema cannot say one of {choices}; give the field one type")
-            source = choices[0] | source
+            source = _merged(choices[0], source)
         while "$ref" in source:
             name = source.pop("$ref").removeprefix("#/$defs/")
-            source = self._definitions[name] | source
+            source = _merged(self._definitions[name], source)
         return source
 
     def _object(self, source: Schema, out: Schema) -> None:
@@ -125,4 +135,4 @@ class _Converter:
         limit = source.get("propertyNames", {}).get("maxLength")
         if limit is not None:
             rule = {"rule": f"self.all(key, size(key) <= {limit})", "message": f"a name has at most {limit} characters"}
-            out["x-kubernetes-validations"] = [*out.get("x-kubernetes-validations", []), rule]
+            out[RULES] = [*out.get(RULES, []), rule]

@@ -208,8 +208,7 @@ FROZEN: dict[str, dict[str, Any]] = {
     "source": {"source": {"git": {"revision": "develop"}}},
     "parameters": {"parameters": {"suite": "full"}},
     "tasks": {"tasks": [{"name": "task-0", "run": "false"}]},
-    "gate": {"gate": {"repository": "org/repo"}},
-    "selection": {"selection": None},
+    "selection": {"selection": {"mode": "off"}},
     "concurrency": {"concurrency": {"policy": "Skip"}},
     "failFast": {"failFast": True},
     "timeout": {"timeout": "2h"},
@@ -222,9 +221,22 @@ def test_what_a_run_tests_cannot_be_changed(field: str, full_run: str, cluster: 
     assert f"{field} is immutable: a run tests one thing; create another run instead" in refused
 
 
-def test_a_workflow_cannot_take_the_place_of_tasks(full_run: str, cluster: RealCluster) -> None:
-    change = {"spec": {"tasks": None, "workflowRef": {"name": "w"}}}
-    assert "tasks is immutable" in cluster.patch("testruns.dawg.dev", full_run, change)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tasks": None, "workflowRef": {"name": "w"}},
+        {"source": None},
+        {"parameters": None},
+        {"selection": None},
+        {"concurrency": None},
+        {"gate": {"repository": "org/repo"}},
+    ],
+)
+def test_nothing_is_added_to_what_a_run_tests_and_nothing_taken_away(
+    change: dict[str, Any], full_run: str, cluster: RealCluster
+) -> None:
+    refused = cluster.patch("testruns.dawg.dev", full_run, {"spec": change})
+    assert "each is immutable, so none can be added or removed: a run tests one thing" in refused
 
 
 def test_priority_and_ttl_may_change(full_run: str, cluster: RealCluster) -> None:

@@ -32,6 +32,9 @@ Quantity = Annotated[
 PriorityName = Literal["critical", "high", "medium", "low"]
 
 
+RULES = "x-kubernetes-validations"
+
+
 def rule(expression: str, message: str) -> dict[str, JsonValue]:
     """A CEL validation of the CRD; ``self`` is the object that carries it."""
     return {"rule": expression, "message": message}
@@ -39,7 +42,7 @@ def rule(expression: str, message: str) -> dict[str, JsonValue]:
 
 def validated(*rules: dict[str, JsonValue]) -> ConfigDict:
     """The configuration of a model whose schema carries these validations."""
-    return ConfigDict(json_schema_extra={"x-kubernetes-validations": list(rules)})
+    return ConfigDict(json_schema_extra={RULES: list(rules)})
 
 
 class EnvVar(Model):

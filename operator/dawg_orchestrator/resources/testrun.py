@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field
 
 from dawg_orchestrator.resources.conditions import Condition
 from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
-from dawg_orchestrator.resources.task import Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
+from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
 
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
 MAX_TASKS = 1000
@@ -85,26 +85,32 @@ class Concurrency(Model):
     policy: Literal["Queue", "CancelInProgress", "Skip"] = "Queue"
 
 
-_FROZEN = (
-    "pool", "source", "workflowRef", "parameters", "tasks", "gate", "selection", "concurrency", "failFast", "timeout",
-)  # fmt: skip
+_STAYS_CANCELLED = rule("!oldSelf || self", "a cancelled run stays cancelled; create another run instead")
+_STORED = ("pool", "failFast", "timeout")  # always there, by their defaults
+_OPTIONAL = ("source", "workflowRef", "parameters", "tasks", "gate", "selection", "concurrency")
 
 
-def _frozen_rule(field: str) -> dict[str, JsonValue]:
-    # Each field that is named costs the apiserver at every write, so none is named more often than it must.
-    same = f"has(self.{field}) ? has(oldSelf.{field}) && self.{field} == oldSelf.{field} : !has(oldSelf.{field})"
-    return rule(same, f"{field} is immutable: a run tests one thing; create another run instead")
+def _freeze(schema: dict[str, Any]) -> None:
+    """Rules that what a run tests stays as it is.
+
+    Each value has its own rule, because a rule of the whole spec costs the apiserver the more, at every write of every
+    run, the more fields it compares; whether a field is there cannot be asked in any other place.
+    """
+    run_another = "a run tests one thing; create another run instead"
+    for field in (*_STORED, *_OPTIONAL):
+        schema["properties"][field][RULES] = [rule("self == oldSelf", f"{field} is immutable: {run_another}")]
+    kept = " && ".join(f"has(self.{field}) == has(oldSelf.{field})" for field in _OPTIONAL)
+    schema[RULES] = [
+        rule("has(self.tasks) != has(self.workflowRef)", "set exactly one of tasks and workflowRef"),
+        rule(kept, f"{', '.join(_OPTIONAL)}: each is immutable, so none can be added or removed: {run_another}"),
+    ]
 
 
 class TestRunSpec(Model):
     """What to run. Immutable, but for ``cancelled`` (false to true), ``priority`` and ``ttlAfterFinished``."""
 
     __test__ = False
-    model_config = validated(
-        rule("has(self.tasks) != has(self.workflowRef)", "set exactly one of tasks and workflowRef"),
-        rule("!oldSelf.cancelled || self.cancelled", "a cancelled run stays cancelled; create another run instead"),
-        *(_frozen_rule(field) for field in _FROZEN),
-    )
+    model_config = ConfigDict(json_schema_extra=_freeze)
 
     pool: ObjectName = "default"
     priority: PriorityName = "medium"
@@ -125,7 +131,7 @@ class TestRunSpec(Model):
     fail_fast: bool = False
     timeout: Duration = parse_duration("1h")
     ttl_after_finished: Duration = parse_duration("24h")
-    cancelled: bool = False
+    cancelled: Annotated[bool, Field(json_schema_extra={RULES: [_STAYS_CANCELLED]})] = False
 
 
 Count = Annotated[int, Field(ge=0, le=MOST_COUNTED)]
