@@ -92,14 +92,6 @@ def test_a_workflow_reference_is_not_available(story: Story) -> None:
 # Pods that do not start
 
 
-@pytest.mark.applied(task(image="localhost/no-such-image:7", retry=NO_RETRY))
-def test_an_image_that_cannot_be_pulled_is_named(story: Story, run: str) -> None:
-    verdict, reason, message = why(story, run)
-
-    assert (verdict, reason) == ("InfraError", "ImagePull")
-    assert "localhost/no-such-image:7" in message
-
-
 @pytest.mark.applied(task(scheduling={"nodeSelector": {"dawg.example/nowhere": "true"}}))
 def test_a_pod_that_fits_no_node_waits_and_says_what_would_help(story: Story, run: str) -> None:
     entry = story.then_task_waits(run, "unit", "Unschedulable")
@@ -273,3 +265,14 @@ def test_a_run_in_an_unwatched_namespace_is_not_seen_and_why_says_what_to_do(sto
     said = " ".join(dawg("why", run, "-n", elsewhere.namespace, "--release-namespace", kubectl.namespace).split())
     assert f"not '{elsewhere.namespace}'" in said
     assert f"--set 'namespaces={{{kubectl.namespace},{elsewhere.namespace}}}'" in said
+
+
+# Last, since its run, applied with the others, is given half a minute to find the image after all
+
+
+@pytest.mark.applied(task(image="localhost/no-such-image:7", retry=NO_RETRY))
+def test_an_image_that_cannot_be_pulled_is_named(story: Story, run: str) -> None:
+    verdict, reason, message = why(story, run)
+
+    assert (verdict, reason) == ("InfraError", "ImagePull")
+    assert "localhost/no-such-image:7" in message
