@@ -1,7 +1,7 @@
 """Ten thousand live runs: what they cost in memory, whether an urgent one is held up, how soon a new leader works.
 
-All wait in the queue of one warm pool of one slot that is paused. Then urgent runs go through that queue one after the
-other, each created while the one before it holds the slot. At last the controller is killed.
+All wait in the queue of one warm pool whose one slot is held. Then urgent runs go through that queue one after the
+other, each created while the one before it holds the slot. At last the pool is paused and the controller killed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from localcluster import kubectl
 _STEPS = 4
 _AT_ONCE = 32
 _URGENT = {"name": "urgent", "command": ["/bin/sh", "-c", "stamp; sleep 0.3; stamp"]}
+_HOLDER = {"name": "holder", "command": ["/bin/sh", "-c", "exec sleep 3600"]}
 _QUIET_CPU = 0.05  # of a core: what the controller uses when it has nothing to do
 _CONTROLLER = "app.kubernetes.io/component=controller"
 
@@ -44,14 +45,14 @@ async def measure(
     """Fill the pool ``crowded``, which has one slot; runs in the pool ``free`` show when a new leader works."""
     tell("urgent runs in an empty queue")
     empty = await _hand_overs(place, crowded, urgent)
-    await _pause(place, crowded, paused=True)
+    holder = await _hold(place, crowded)
     levels = [Level(0, await _settled_rss())]
     for step in range(1, _STEPS + 1):
         tell(f"{count * step // _STEPS} runs wait")
         await _queue(place, crowded, count // _STEPS)
         levels.append(Level(count * step // _STEPS, await _settled_rss()))
     tell(f"urgent runs in a queue of {count}")
-    full = await _hand_overs(place, crowded, urgent, paused=True)
+    full = await _hand_overs(place, crowded, urgent, holder)
     await _settled_rss()
     dispatches: list[float] = []
     used = usage.Usage()
@@ -113,32 +114,43 @@ async def _settled_rss() -> float:
                 return usage.rss_mib()
 
 
-async def _hand_overs(place: Place, pool: str, count: int, *, paused: bool = False) -> list[float]:
+async def _create_critical(place: Place, pool: str, task: dict[str, Any]) -> str:
+    body = run_body(place, pool, task)
+    body["spec"]["priority"] = "critical"
+    await place.create(TESTRUNS, body)
+    return str(body["metadata"]["name"])
+
+
+async def _hold(place: Place, pool: str) -> str:
+    """A run that keeps the slot until it is cancelled."""
+    name = await _create_critical(place, pool, _HOLDER)
+    async with asyncio.timeout(60):
+        while True:
+            run = await place.cluster.get(TESTRUNS, NAMESPACE, name)
+            if (run.get("status") or {}).get("startTime"):
+                return name
+            await asyncio.sleep(0.1)
+
+
+async def _hand_overs(place: Place, pool: str, count: int, holder: str = "") -> list[float]:
     """Milliseconds from the end of one urgent test to the first instruction of the next, which waited for the slot."""
-
-    async def create() -> str:
-        body = run_body(place, pool, _URGENT)
-        body["spec"]["priority"] = "critical"
-        await place.create(TESTRUNS, body)
-        return str(body["metadata"]["name"])
-
-    names = [await create(), await create()]
-    if paused:
-        await _pause(place, pool, paused=False)
+    names = [await _create_critical(place, pool, _URGENT) for _ in range(2)]
+    if holder:
+        await place.cluster.patch(TESTRUNS, NAMESPACE, holder, {"spec": {"cancelled": True}})
     for number in range(count):
         await place.runs.until_ended(names[number])
         if number < count - 1:
-            names.append(await create())
-        elif paused:
-            await _pause(place, pool, paused=True)  # while the last one holds the slot
+            names.append(await _create_critical(place, pool, _URGENT))
+        elif holder:
+            await _pause(place, pool)  # while the last one holds the slot
     await place.runs.until_ended(*names)
     with api() as door:
         stamps = [[int(line) / 1e6 for line in door.run_log(name).split()] for name in names]
     return [after[0] - before[1] for before, after in itertools.pairwise(stamps)]
 
 
-async def _pause(place: Place, pool: str, *, paused: bool) -> None:
-    await place.cluster.patch(AGENTPOOLS, NAMESPACE, pool, {"spec": {"paused": paused}})
+async def _pause(place: Place, pool: str) -> None:
+    await place.cluster.patch(AGENTPOOLS, NAMESPACE, pool, {"spec": {"paused": True}})
 
 
 async def _restart(place: Place, free: str) -> float:

@@ -86,10 +86,14 @@ class Promises:
         """Whether the task has a time limit of its own."""
         return "timeout" in self._tasks[task].model_fields_set
 
+    def is_exclusive(self, task: TaskKey) -> bool:
+        """Whether the task must not run twice at once."""
+        return self._tasks[task].exclusive
+
     def started(self, execution: Execution) -> None:
         """A test begins."""
         others = [run for run in self._executions[execution.task] if run.running]
-        if self._tasks[execution.task].exclusive and others:
+        if self.is_exclusive(execution.task) and others:
             self.breaks(f"exclusive task {execution.task} runs twice at once")
         self._executions[execution.task].append(execution)
 

@@ -289,11 +289,15 @@ class World:
         self.kubernetes.changed(plural, before, after)
 
     def _seconds_of(self, task: TaskKey) -> float:
-        """Most tests are short, some are long, and one that has a time limit may hang."""
+        """Most tests are short, some are long, and one that has a time limit may hang.
+
+        Of those that must not run twice at once half are long, for else none would outlast the silence of its agent.
+        """
         length = self.chance.random()
         if length < 0.1 and self.promises.has_timeout(task):
             return _HANGS
-        return self.chance.uniform(10, 45) if length < 0.3 else self.chance.choice((0.1, 1, 2, 5))
+        long = length < (0.5 if self.promises.is_exclusive(task) else 0.3)
+        return self.chance.uniform(10, 45) if long else self.chance.choice((0.1, 1, 2, 5))
 
     def _started(self, execution: Execution) -> None:
         self.say(f"{self.loop.time():8.3f} a test of {execution.task} attempt {execution.attempt} begins")
