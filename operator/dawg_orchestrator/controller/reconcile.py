@@ -100,8 +100,9 @@ class Reconciler:
     async def _look_at_run(self, run: Run, *, in_turn: bool = False) -> None:
         now = self._clock()
         run.seen_at = run.seen_at or now
-        if run.looked_at is not None and now < run.looked_at + _TASK_PACE * len(run.states):
-            self._desk.wake_run(run, run.looked_at + _TASK_PACE * len(run.states))
+        if run.looked_at is not None and now < (due := run.looked_at + _TASK_PACE * len(run.states)):
+            # Whose turn it was keeps it: a usual look would only ask for another turn.
+            self._queue.add(Key(IN_TURN if in_turn else "TestRun", run.namespace, run.name), due)
             return
         await self._advance(run, at_once=in_turn)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -19,7 +20,7 @@ from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.reconcile import Reconciler
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
-from dawg_orchestrator.controller.workqueue import WorkQueue, work
+from dawg_orchestrator.controller.workqueue import Key, WorkQueue, work
 from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.protocol import FromController, Grant, Hello, Report
 
@@ -35,7 +36,7 @@ AROUND = Surroundings(
 class Counted:
     """A leader in memory with one warm agent, and an API that only counts and answers."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, clock: Callable[[], datetime] = now) -> None:
         self.calls: Counter[str] = Counter()  # of everything but runs' status
         self.written: dict[str, list[JsonObject]] = {}  # patches by run
         self.objects: dict[str, JsonObject] = {}
@@ -43,16 +44,16 @@ class Counted:
         self.granted: list[Grant] = []
         self.changed = asyncio.Condition()
         self.version = 10
-        self.queue = WorkQueue(now)
-        self.desk = Desk(1, self.queue.add, now())
+        self.queue = WorkQueue(clock)
+        self.desk = Desk(1, self.queue.add, clock())
         self.pool = pool_object(executor="Process", slots=slots, minAgents=1, maxAgents=1)
         self.desk.see_pool(self.pool)
         self.desk.see_pod(pod_object("agent-1"))
         cluster, sessions = cast("Cluster", self), cast("Sessions", self)
-        reporter = Reporter(cluster, self.desk, sessions, Estimates(), now, lambda *_: None)
-        self.reconcile = Reconciler(cluster, self.desk, sessions, self.queue, AROUND, reporter, now)
+        reporter = Reporter(cluster, self.desk, sessions, Estimates(), clock, lambda *_: None)
+        self.reconcile = Reconciler(cluster, self.desk, sessions, self.queue, AROUND, reporter, clock)
         self.plan_run, self.desk.plan_run = self.desk.plan_run, self._plan_run  # type: ignore[method-assign]
-        self.desk.hear_hello(AGENT, Hello(pool="default", version="1", slots=slots), now())
+        self.desk.hear_hello(AGENT, Hello(pool="default", version="1", slots=slots), clock())
 
     def _plan_run(self, run: Any, at: Any) -> Any:
         self.looks[run.name] += 1
@@ -149,3 +150,27 @@ async def test_a_run_that_waits_costs_one_write_more_however_often_the_queue_mov
         ["Running", "Finished"], *[["Queued", "Finished"]] * 5,
     ]  # fmt: skip
     assert leader.calls_for_runs == []
+
+
+async def test_a_change_of_why_a_run_waits_is_written_however_soon_its_turn_follows_the_look() -> None:
+    """The clock stands still while anything is done, so each turn comes too soon after the look that asked for it."""
+    at = [now()]
+    leader = Counted(slots=1, clock=lambda: at[0])
+
+    async def pass_seconds(count: int) -> None:
+        for _ in range(count):
+            while isinstance(key := leader.queue._next(), Key):
+                if key.kind != "Dispatch":  # nothing starts
+                    await leader.reconcile(key)
+                leader.queue.done(key)
+            at[0] += timedelta(seconds=1)
+
+    leader.create_run("run")
+    await pass_seconds(5)
+    spec = {**leader.pool["spec"], "paused": True}
+    metadata = {**leader.pool["metadata"], "resourceVersion": "99"}
+    leader.desk.see_pool({**leader.pool, "spec": spec, "metadata": metadata})
+    await pass_seconds(5)
+
+    waits = [patch["queue"]["reason"] for patch in leader.written["run"]]
+    assert waits == ["Starting", "PoolPaused"]
