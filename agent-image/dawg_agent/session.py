@@ -37,7 +37,7 @@ from dawg_orchestrator.resources.protocol import (
 
 ANSWER_WITHIN = 5.0  # seconds to connect, and then to answer Hello
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 0.8  # seconds between rounds of dialling: a new leader waits for its agents
-HEARTBEAT = 10.0  # seconds between pings: a leader whose machine is gone sends no close
+HEARTBEAT = 4.0  # seconds between pings: a leader that is frozen, or whose machine is gone, sends no close
 MAX_MESSAGE = 16 * 1024 * 1024  # bytes; Welcome may revoke many leases at once
 
 log = structlog.get_logger()

@@ -1,14 +1,21 @@
 """The cluster's own cgroup in every hierarchy of the machine, version 1 or 2."""
 
+import contextlib
 import os
 import signal
 import time
 from pathlib import Path
 
 ROOT = "dawg"
+SYSTEM = "system"  # the cluster's own programs, beside the kubelet's `kubepods`
 # Version 1 lets no process into a group before these two say where it may run.
 PLACEMENT = ("cpuset.cpus", "cpuset.mems")
 KILL_SECONDS = 15.0
+DELETE_SECONDS = 5.0
+# How processor time is shared out where it is short. In the root group each thread would weigh as much as all pods; on a
+# node of its own, systemd gives its system.slice 1024 shares, and the kubelet its pods 1024 a core.
+SYSTEM_SHARES = 1024
+ROOT_SHARES = 4096  # the cluster is what the machine is for
 
 
 def _hierarchies() -> list[Path]:
@@ -29,19 +36,46 @@ def create() -> None:
                 (group / name).write_text((hierarchy / name).read_text())
         if (hierarchy / "cgroup.controllers").exists():
             _pass_on_controllers(hierarchy)
+            _pass_on_controllers(group)
+        if _shares_processors(group):
+            (group / SYSTEM).mkdir(exist_ok=True)
+            _weigh(group, ROOT_SHARES)
+            _weigh(group / SYSTEM, SYSTEM_SHARES)
 
 
-def _pass_on_controllers(hierarchy: Path) -> None:
+def take_in(pid: int) -> None:
+    """A program of the cluster gets its share of the processors as such."""
+    for group in existing():
+        if (group / SYSTEM).is_dir():
+            (group / SYSTEM / "cgroup.procs").write_text(str(pid))
+
+
+def _shares_processors(group: Path) -> bool:
+    return (group / "cpu.shares").exists() or (group / "cpu.weight").exists()
+
+
+def _weigh(group: Path, shares: int) -> None:
+    """Version 2 counts 100 where version 1 counts 1024."""
+    if (group / "cpu.shares").exists():
+        (group / "cpu.shares").write_text(str(shares))
+    else:
+        (group / "cpu.weight").write_text(str(shares * 100 // 1024))
+
+
+def _pass_on_controllers(parent: Path) -> None:
     """Version 2: a group has the controllers that its parent passes on."""
-    wanted = " ".join(f"+{name}" for name in (hierarchy / "cgroup.controllers").read_text().split())
+    wanted = " ".join(f"+{name}" for name in (parent / "cgroup.controllers").read_text().split())
     if wanted:
-        (hierarchy / "cgroup.subtree_control").write_text(wanted)
+        (parent / "cgroup.subtree_control").write_text(wanted)
 
 
 def processes() -> set[int]:
+    """Those of the pods."""
     found: set[int] = set()
     for group in existing():
-        for folder, _, files in os.walk(group):
+        for folder, subfolders, files in os.walk(group):
+            if Path(folder) == group and SYSTEM in subfolders:
+                subfolders.remove(SYSTEM)
             if "cgroup.procs" in files:
                 try:
                     lines = (Path(folder) / "cgroup.procs").read_text().split()
@@ -65,10 +99,11 @@ def kill() -> None:
 
 
 def delete() -> None:
-    """Remove the cgroups from the leaves up."""
-    for group in existing():
-        for folder, _, _ in os.walk(group, topdown=False):
-            try:
-                Path(folder).rmdir()
-            except OSError:
-                continue  # still busy; hack/down lists it
+    """Remove the cgroups from the leaves up, once what was killed in them is gone."""
+    deadline = time.monotonic() + DELETE_SECONDS
+    while (groups := existing()) and time.monotonic() < deadline:
+        for group in groups:
+            for folder, _, _ in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):  # busy: in the next round, or hack/down lists it
+                    Path(folder).rmdir()
+        time.sleep(0.02)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from localcluster import commands, paths
+from localcluster import cgroups, commands, paths
 from localcluster.errors import ClusterError
 
 POLL_SECONDS = 0.1
@@ -113,6 +113,8 @@ def _start(component: Component) -> None:
             env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(paths.CLUSTER)},
             start_new_session=True,
         )
+    with contextlib.suppress(ProcessLookupError):
+        cgroups.take_in(process.pid)
     # 0 for one that ended at once: the record then names a process that does not live.
     started = _start_time(process.pid) or 0
     record = Record(component.name, process.pid, started, _boot(), component.fingerprint())

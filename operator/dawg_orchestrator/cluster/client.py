@@ -194,7 +194,7 @@ class Cluster:
                 if response.status != 200:
                     raise _error(response.status, await response.text(), response.headers)
                 async for line in _lines(response.content):
-                    event = json.loads(line)
+                    event = _read(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise _error(status.get("code", 500), json.dumps(status), {})
@@ -255,8 +255,18 @@ class Cluster:
                     raise _error(response.status, payload.decode(errors="replace"), response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             raise Unavailable(f"{method} {path}: {type(error).__name__}: {error}") from error
-        answer: JsonObject = json.loads(payload)
-        return answer
+        return _read(payload)
+
+
+def _read(text: bytes) -> JsonObject:
+    """An answer or event of the API; what a broken proxy says in its place is no reason to end."""
+    try:
+        said = json.loads(text)
+    except ValueError as error:
+        raise Unavailable(f"the answer is not JSON: {text[:100].decode(errors='replace')!r}") from error
+    if not isinstance(said, dict):
+        raise Unavailable(f"the answer is no JSON object: {text[:100].decode(errors='replace')!r}")
+    return said
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -150,6 +150,18 @@ async def test_a_watch_gives_lines_of_any_length_and_ends_with_its_error(
     assert seen == ["ADDED", "ADDED"]
 
 
+async def test_what_a_broken_proxy_answers_ends_neither_a_watch_nor_a_request_otherwise_than_an_outage(
+    cluster: Cluster, apiserver: Apiserver
+) -> None:
+    for nonsense in ("<html>welcome</html>\n", "[]\n"):
+        apiserver.lay_out("GET", TESTRUNS.path(NAMESPACE), 200, nonsense)
+        apiserver.lay_out("GET", RUN_PATH, 200, nonsense)
+        with pytest.raises(Unavailable):
+            await anext(cluster.watch(TESTRUNS, NAMESPACE, "1"))
+        with pytest.raises(Unavailable):
+            await cluster.get(TESTRUNS, NAMESPACE, "run")
+
+
 async def test_a_status_is_written_only_on_the_version_we_know(cluster: Cluster, apiserver: Apiserver) -> None:
     apiserver.lay_out("PATCH", f"{RUN_PATH}/status", 409, {"message": "somebody wrote"})
 
