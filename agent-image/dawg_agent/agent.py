@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
+import uvloop
 
 from dawg_agent import signs
 from dawg_agent.desk import Desk
@@ -111,7 +113,7 @@ class Agent:
             self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
         self._working[grant.lease] = work, self._start(self._do(held, work))
-        if grant.job is not None:  # in a slot, the beginning of the test is noted
+        if grant.job is not None:  # a test in a slot may be over before that is written
             log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
 
     def _work_of(self, held: Held, grant: Grant) -> Work | None:
@@ -215,5 +217,7 @@ def run_agent(settings: AgentSettings) -> int:
         structlog.processors.JSONRenderer(),
     ]
     structlog.configure(processors=processors)  # type: ignore[arg-type]
-    asyncio.run(_run(settings))
+    gc.freeze()  # what was imported stays: no collection need walk it
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
     return 0

@@ -170,17 +170,17 @@ class Line:
 
     # What the agent wants
 
-    async def run(
+    def begin(
         self, order: RunOrder, output: int, trees: Sequence[int], on_started: Callable[[datetime], None]
-    ) -> Ended:
-        """Run a task to its end; raise CannotStart or SlotLost."""
+    ) -> asyncio.Future[Ended]:
+        """Have a task started; its end, or CannotStart or SlotLost. What is gone already raises SlotLost at once."""
         self._raise_if_lost()
         self._number += 1
         self._run = run = _Run(self._number, on_started, time.time_ns(), self._loop.create_future())
         with _in_memory(_written(order)) as written:
             self._send({"do": "run", "id": run.number}, [written, output, *trees])
         self._raise_if_lost()
-        return await run.over
+        return run.over
 
     def stop(self, grace: float) -> None:
         """End the task that runs: SIGTERM, and after ``grace`` seconds SIGKILL; how it ended comes from ``run``."""

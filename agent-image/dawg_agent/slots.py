@@ -1,6 +1,6 @@
 """The slots of a warm agent's pod: who is there to run a task, and whose turn it is.
 
-    a door per slot → the runner that comes in → claim() → Slot.run() → Slot.release() → cleaned → free
+    a door per slot → the runner that comes in → claim() → Slot.begin() → Slot.release() → cleaned → free
 
 A door is a socket that is there only while nobody is inside, so a test finds none to knock at. When a runner is lost,
 the kernel ends all of its tests with it; only when it has ended does the door open again.
@@ -36,16 +36,16 @@ class Slot:
         """The version of the image's Python."""
         return self._runner.hello.python if self._runner.hello else ""
 
-    async def run(
+    def begin(
         self, order: RunOrder, output: int, trees: Sequence[int], on_started: Callable[[datetime], None]
-    ) -> Ended:
-        """Run a task to its end; ``output`` and ``trees`` remain the caller's to close.
+    ) -> asyncio.Future[Ended]:
+        """Have a task started; its end is what the answer becomes. ``output`` and ``trees`` are the caller's to close.
 
         Raise CannotStart when its command or a tree is at fault, SlotLost when the runner is gone.
         """
         with contextlib.suppress(OSError):
             os.fchmod(output, 0o666)  # for tests that open /dev/stdout anew: to them it is another user's
-        return await self._runner.run(order, output, trees, on_started)
+        return self._runner.begin(order, output, trees, on_started)
 
     def stop(self, grace: float) -> None:
         """End the task that runs: SIGTERM, and after ``grace`` seconds SIGKILL."""

@@ -148,15 +148,15 @@ class WarmAttempt:
             readable=_collects(sidecar), root=_WORKSPACE,
         )  # fmt: skip
         spool = Spool(self._shop.scratch)
-        where = {"namespace": self._held.attempt.namespace, "run": self._held.attempt.run}
-        carrier = SpoolCarrier(spool, self._shop.door, self._held.attempt, where)
-        self._carrying = asyncio.create_task(carrier.carry())
-        saying = asyncio.create_task(self._say_running())
-        try:
-            ended = await slot.run(wanted, spool.writer, trees, self._begun)
-        finally:
-            saying.cancel()
-            spool.close_writer()
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(spool.close_writer)
+            running = slot.begin(wanted, spool.writer, trees, self._begun)
+            # While the runner starts the test there is time for all else.
+            where = {"namespace": self._held.attempt.namespace, "run": self._held.attempt.run}
+            carrier = SpoolCarrier(spool, self._shop.door, self._held.attempt, where)
+            self._carrying = asyncio.create_task(carrier.carry())
+            at_end.callback(asyncio.create_task(self._say_running()).cancel)
+            ended = await running
         summary = await self._collect(slot, ended, has_tree=bool(trees)) if _collects(sidecar) else None
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._carrying), LOG_PATIENCE)
@@ -164,13 +164,12 @@ class WarmAttempt:
 
     def _begun(self, at: datetime) -> None:
         self._started_at = at
-        # Not logged before: whoever reads the log would be woken on a core that the test needs to start.
-        log.info("test begun", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
 
     async def _say_running(self) -> None:
         while self._started_at is None:  # noqa: ASYNC110 - the slot tells when
             await asyncio.sleep(SAY_RUNNING_AFTER)
         await asyncio.sleep(SAY_RUNNING_AFTER)
+        log.info("test runs", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
         self._say(Reason.RUNNING)
 
     def _say(self, reason: Reason) -> None:

@@ -12,8 +12,8 @@ SYSTEM = "system"  # the cluster's own programs, beside the kubelet's `kubepods`
 PLACEMENT = ("cpuset.cpus", "cpuset.mems")
 KILL_SECONDS = 15.0
 DELETE_SECONDS = 5.0
-# How processor time is shared out where it is short. In the root group each thread would weigh as much as all pods; on a
-# node of its own, systemd gives its system.slice 1024 shares, and the kubelet its pods 1024 a core.
+# How processor time is shared out where it is short. In the root group each thread would weigh as much as all pods; on
+# a node of its own, systemd gives its system.slice 1024 shares, and the kubelet its pods 1024 a core.
 SYSTEM_SHARES = 1024
 ROOT_SHARES = 4096  # the cluster is what the machine is for
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import ssl
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from dawg_orchestrator.api.auth import Reviews
@@ -54,8 +56,10 @@ class Listener(uvicorn.Server):
 
 def main(settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT; SystemExit(1) says in the log why it cannot."""
+    gc.freeze()  # what was imported stays: no collection need walk it
     try:
-        asyncio.run(_serve_until_signalled(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_until_signalled(settings))
     except (DawgError, OSError) as error:
         _log.error("api cannot serve", error=str(error))
         raise SystemExit(1) from None

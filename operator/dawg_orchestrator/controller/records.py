@@ -149,7 +149,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
 
 def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph]:
     """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy."""
-    key = hashlib.sha256(_write(raw.get("tasks")).encode()).digest()
+    key = hashlib.sha256(repr(raw.get("tasks")).encode()).digest()
     known = _graphs.get(key)
     if known is not None:
         spec = TestRunSpec.model_validate({**raw, "tasks": list(known.tasks)})

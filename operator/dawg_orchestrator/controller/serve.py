@@ -10,6 +10,7 @@ resync  ─┘  (what is)              └─► status, acceptances
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import kopf
+import uvloop
 
 from dawg_orchestrator.cluster import identity
 from dawg_orchestrator.cluster.client import Cluster
@@ -39,7 +41,9 @@ from dawg_orchestrator.settings import ControllerSettings
 
 def main(settings: ControllerSettings) -> int:
     """Run until told to stop; 0, or 1 when something essential broke. A lost leadership starts the process anew."""
-    code = asyncio.run(serve(settings))
+    gc.freeze()  # what was imported stays: no collection need walk it
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(serve(settings))
     if code == START_ANEW:
         # Nothing of the former term may survive. The same container, because the kubelet would let a new one wait
         # longer and longer, and what was slow may have been the machine.

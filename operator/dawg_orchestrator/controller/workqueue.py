@@ -8,16 +8,19 @@ import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 IN_TURN = "QueuedRun"
+_REST = 2  # times as long as a turn took nobody has one: where the apiserver is busy, verdicts come first
+_LONGEST_REST = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """What is to be looked at; ``kind`` is TestRun, AgentPool, Dispatch (a pool's queue) or ``IN_TURN``.
 
-    That a TestRun waits is written in turn, one at a time, so that thousands of them do not hold up verdicts.
+    That a TestRun waits is written in turn, one at a time and with rests, so that thousands of them do not hold up
+    verdicts.
     """
 
     kind: str
@@ -35,7 +38,8 @@ class WorkQueue:
         self._serial = itertools.count()
         self._busy: set[Key] = set()
         self._waiting: deque[asyncio.Future[Key]] = deque()
-        self._has_turn = False
+        self._has_turn = False  # somebody has it, or it rests
+        self._turn_began: datetime | None = None
         self._next_turns: deque[Key] = deque()  # due, but it is another one's turn
         self._resting: dict[Key, datetime] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -85,14 +89,22 @@ class WorkQueue:
 
     def _let_go(self, key: Key) -> None:
         self._busy.discard(key)
-        if key.kind == IN_TURN:
-            self._has_turn = False
-            while self._next_turns:
-                following = self._next_turns.popleft()
-                if following in self._due:  # it may stand here twice
-                    heapq.heappush(self._heap, (self._due[following], next(self._serial), following))
-                    self._hand_out()
-                    return
+        if key.kind == IN_TURN and self._turn_began is not None:
+            rest = min(_LONGEST_REST, _REST * (self._clock() - self._turn_began))
+            self._turn_began = None
+            if rest > timedelta():
+                asyncio.get_running_loop().call_later(rest.total_seconds(), self._pass_on_turn)
+            else:
+                self._pass_on_turn()
+
+    def _pass_on_turn(self) -> None:
+        self._has_turn = False
+        while self._next_turns:
+            following = self._next_turns.popleft()
+            if following in self._due:  # it may stand here twice
+                heapq.heappush(self._heap, (self._due[following], next(self._serial), following))
+                self._hand_out()
+                return
 
     def _hand_out(self) -> None:
         """Give due keys to who waits; for the next one that is not yet due set an alarm."""
@@ -136,7 +148,7 @@ class WorkQueue:
                 if self._has_turn:
                     self._next_turns.append(key)
                     continue
-                self._has_turn = True
+                self._has_turn, self._turn_began = True, now
             del self._due[key]
             self._busy.add(key)
             return key

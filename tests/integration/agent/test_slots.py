@@ -122,7 +122,7 @@ def an_order(*argv: str, **more: Any) -> RunOrder:
 
 async def run(slot: Slot, output: Output, *argv: str, trees: tuple[int, ...] = (), **order: Any) -> Ended:
     async with asyncio.timeout(PATIENCE):
-        return await slot.run(an_order(*argv, **order), output.inlet, trees, lambda _: None)
+        return await slot.begin(an_order(*argv, **order), output.inlet, trees, lambda _: None)
 
 
 async def claimed(slots: Slots) -> Slot:
@@ -145,7 +145,7 @@ async def test_a_slot_runs_one_task_after_another_and_each_finds_it_empty(
         for _ in range(2):
             slot = await claimed(slots)
             before = datetime.now(UTC)
-            ended = await slot.run(order, output.inlet, [tree], begun.append)
+            ended = await slot.begin(order, output.inlet, [tree], begun.append)
             assert (ended.code, ended.leftovers) == (0, 0)
             assert before <= begun[-1] <= ended.at <= datetime.now(UTC)
             slot.release()
@@ -192,7 +192,7 @@ async def test_a_task_whose_runner_is_killed_is_lost_and_the_next_runner_serves(
         slot = await claimed(slots)
         begun = asyncio.Event()
         order = an_order("sleep", "0.5")
-        running = asyncio.create_task(slot.run(order, output.inlet, (), lambda _: begun.set()))
+        running = asyncio.ensure_future(slot.begin(order, output.inlet, (), lambda _: begun.set()))
         await begun.wait()
         process.kill()
         with pytest.raises(SlotLost, match="its runner has ended"):
@@ -360,7 +360,7 @@ async def test_a_time_that_cannot_be_is_brought_to_one_that_can(
     begun: list[datetime] = []
     slot = await claimed(slots)
     before = datetime.now(UTC)
-    running = asyncio.create_task(slot.run(an_order("true"), output.inlet, (), begun.append))
+    running = asyncio.ensure_future(slot.begin(an_order("true"), output.inlet, (), begun.append))
     await liar.hear()
     liar.say(word("started", at=at, treeSince=0))
     liar.say(word("ended", at=at))

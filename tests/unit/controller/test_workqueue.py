@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from builders import NOON, after
+from dawg_orchestrator.controller import workqueue
 from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue, work
 
 A, B = Key("TestRun", "team", "a"), Key("TestRun", "team", "b")
@@ -131,6 +132,40 @@ async def test_runs_that_wait_are_told_of_one_at_a_time_and_hold_up_nobody_else(
     queue.done(second)
 
     assert [await queue.take(), queue.done(third), await queue.take()] == [third, None, second]
+
+
+async def test_after_a_turn_that_took_long_others_come_first_for_longer(queue: WorkQueue, clock: Clock) -> None:
+    first, second = (Key(IN_TURN, "team", name) for name in "ab")
+    queue.add(first)
+    queue.add(second)
+    assert await queue.take() == first
+    clock.now = after(0.03)
+    queue.done(first)
+    assert await is_empty_now(queue)
+    queue.add(B)
+    assert await queue.take() == B
+
+    began = asyncio.get_running_loop().time()
+    assert await queue.take() == second
+    assert asyncio.get_running_loop().time() - began > 0.04
+
+
+async def test_a_clock_that_jumps_during_a_turn_stops_nobody(
+    queue: WorkQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workqueue, "_LONGEST_REST", timedelta(milliseconds=1))
+    first, second, third = (Key(IN_TURN, "team", name) for name in "abc")
+    for key in (first, second, third):
+        queue.add(key)
+    assert await queue.take() == first
+    clock.now = after(3600)
+    queue.done(first)
+    async with asyncio.timeout(5):
+        assert await queue.take() == second
+        clock.now = after(0)
+        queue.done(second)
+        clock.now = after(3600)
+        assert await queue.take() == third
 
 
 async def test_a_key_that_rests_is_not_taken_before_its_time_however_often_it_is_added(
