@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
-import uvloop
 
 from dawg_agent import signs
 from dawg_agent.desk import Desk
@@ -218,6 +217,5 @@ def run_agent(settings: AgentSettings) -> int:
     ]
     structlog.configure(processors=processors)  # type: ignore[arg-type]
     gc.freeze()  # what was imported stays: no collection need walk it
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings))
+    asyncio.run(_run(settings))
     return 0

@@ -178,21 +178,36 @@ class Follower:
                 await asyncio.sleep(0)  # many of them do not hold up requests
 
     async def _record(self) -> None:
-        """Write what has ended to history, in batches; what cannot be written now is tried again."""
-        pause = _FIRST_PAUSE
+        """Write what has ended to history, in batches; what cannot be written now is tried again.
+
+        A batch that fails goes to the end, and the next is half as large: one run that history never takes does not
+        keep the others out.
+        """
+        pause, most = _FIRST_PAUSE, _RECORDED_AT_ONCE
         while True:
             await self._more.wait()
             await asyncio.sleep(_GATHER_SECONDS)
-            batch = list(self.seen.unrecorded.values())[:_RECORDED_AT_ONCE]
+            batch = list(self.seen.unrecorded.values())[:most]
             try:
                 await self._runs.record([record_of(testrun) for testrun in batch])
             except StoreError as error:
-                _log.error("runs are not recorded", count=len(self.seen.unrecorded), error=str(error)[:300])
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                _log.error("runs are not recorded", runs=_some_names(batch), error=str(error)[:300])
+            except Exception:
+                _log.exception("runs cannot be recorded", runs=_some_names(batch))
+            else:
+                pause, most = _FIRST_PAUSE, min(_RECORDED_AT_ONCE, 2 * most)
+                self._recorded(batch)
                 continue
-            pause = _FIRST_PAUSE
-            self._recorded(batch)
+            self._put_last(batch)
+            most = max(1, len(batch) // 2)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _put_last(self, batch: list[dict[str, Any]]) -> None:
+        for testrun in batch:
+            uid = testrun["metadata"]["uid"]
+            if uid in self.seen.unrecorded:
+                self.seen.unrecorded[uid] = self.seen.unrecorded.pop(uid)
 
     def _recorded(self, batch: list[dict[str, Any]]) -> None:
         for testrun in batch:
@@ -203,3 +218,7 @@ class Follower:
         self._metrics.unrecorded.set(len(self.seen.unrecorded))
         if not self.seen.unrecorded:
             self._more.clear()
+
+
+def _some_names(batch: list[dict[str, Any]]) -> list[str]:
+    return [testrun["metadata"]["name"] for testrun in batch[:3]]

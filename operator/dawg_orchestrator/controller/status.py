@@ -65,14 +65,13 @@ class Reporter:
         due = (run.written_at + every) if run.written_at else ((run.seen_at or now) + _FIRST_AFTER)
         if not plan.finished and not at_once and now < due:
             return due
-        status = self._with_queue(run, plan.status)
-        patch = merge_patch(run.status, status)
-        if not patch:
+        before = run.status
+        status = self._with_queue(run, before, plan.status)
+        if not merge_patch(before, status):
             await self._accept(run, contained)
             return None
         if not plan.finished and not at_once and run.started_at is None:
             return now
-        before = run.status
         try:
             written = await self._write(run, status, contained)
         except Conflict:
@@ -139,14 +138,14 @@ class Reporter:
             run.awaiting.pop((uid, lease), None)
             await self._sessions.send(uid, Acceptance(lease=lease, outcome="refused", reason=reason))
 
-    def _with_queue(self, run: Run, status: JsonObject) -> JsonObject:
+    def _with_queue(self, run: Run, written: JsonObject, status: JsonObject) -> JsonObject:
         """Position and estimate are written on entry and when the reason changes; live ones come from the api."""
         queue = status.get("queue")
         if queue is None:
             return status
-        known = run.status.get("queue") or {}
+        known = written.get("queue") or {}
         if known and same_wait(known.get("reason"), queue.get("reason")):
-            return {**keep_waits(run.status, status), "queue": known}
+            return {**keep_waits(written, status), "queue": known}
         return {**status, "queue": {**queue, **self._estimates.place(self._desk, run, self._clock())}}
 
     async def _announce(self, run: Run, before: JsonObject) -> None:

@@ -73,10 +73,10 @@ def _why_run_waits(step: Step) -> Waiting | None:
 
 
 def _cancel_older(step: Step, concurrency: Concurrency, mine: tuple[object, str]) -> None:
-    """As many older runs as are too many, the oldest first."""
-    older = sorted(
-        (run for run in step.facts.group if (run.created, run.uid) < mine), key=lambda run: (run.created, run.uid)
-    )
+    """As many older runs as are too many, the oldest first. Of the same second is older who is under way already."""
+    under_way = [run for run in step.facts.group if run.admitted and run.created <= step.facts.created]
+    before = [run for run in step.facts.group if run not in under_way and (run.created, run.uid) < mine]
+    older = sorted([*under_way, *before], key=lambda run: (run.created, run.uid))
     for run in older[: max(0, len(older) + 1 - concurrency.max)]:
         step.act(CancelRun(run.name, run.uid))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -29,12 +30,9 @@ def read_conditions(entries: Iterable[Any], types: Collection[str]) -> tuple[Con
     """Of the conditions on an object those that are ours to set; what cannot be read will be written anew."""
     known = []
     for entry in entries:
-        try:
-            condition = Condition.model_validate(entry)
-        except ValidationError:
-            continue
-        if condition.type in types:
-            known.append(condition)
+        if isinstance(entry, Mapping) and entry.get("type") in types:
+            with suppress(ValidationError):
+                known.append(Condition.model_validate(entry))
     return tuple(known)
 
 

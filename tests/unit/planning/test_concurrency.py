@@ -56,6 +56,11 @@ def test_a_run_under_way_never_waits_for_its_group() -> None:
     assert planned.ready
 
 
+@pytest.mark.parametrize("mine", ["uid-a", "uid-c"])
+def test_cancel_in_progress_makes_a_run_of_the_same_second_give_way_that_is_under_way(mine: str) -> None:
+    assert cancelled(plan("CancelInProgress", other("b", 0, admitted=True), uid=mine)) == ["b"]
+
+
 def test_cancel_in_progress_makes_older_runs_give_way_and_waits_until_they_have() -> None:
     planned = plan("CancelInProgress", other("old", -2, admitted=True), other("older", -3), other("younger", 1))
 
