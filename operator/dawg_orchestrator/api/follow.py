@@ -192,7 +192,7 @@ class Follower:
                 await self._runs.record([record_of(testrun) for testrun in batch])
             except StoreError as error:
                 _log.error("runs are not recorded", runs=_some_names(batch), error=str(error)[:300])
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever is wrong with one run must not end the api
                 _log.exception("runs cannot be recorded", runs=_some_names(batch))
             else:
                 pause, most = _FIRST_PAUSE, min(_RECORDED_AT_ONCE, 2 * most)
