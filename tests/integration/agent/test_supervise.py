@@ -17,7 +17,7 @@ from dawg_agent.supervise import Supervisor
 from dawg_agent.upload import Door
 from dawg_orchestrator.cluster.client import JOBS, PODS, Cluster, Resource
 from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.errors import DawgError
+from dawg_orchestrator.errors import DawgError, Forbidden
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef, Held, JobOrder, LeaseId, Progress
 from dawg_orchestrator.resources.reasons import Reason
@@ -226,9 +226,24 @@ async def test_no_node_is_waited_for_with_the_schedulers_words(bench: Bench) -> 
     assert "Insufficient cpu" in (await watching.hears(Reason.UNSCHEDULABLE)).message
 
 
+async def until_no_pod_may_be_created(bench: Bench) -> None:
+    """A quota is in force some time after its creation."""
+    spec = {"containers": [{"name": "test", "image": bench.image}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "refused"}, "spec": spec}
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await bench.cluster._request("POST", PODS.path(bench.namespace), body=pod, params={"dryRun": "All"})
+            except Forbidden as error:
+                if "exceeded quota" in str(error):
+                    return
+            await asyncio.sleep(0.05)
+
+
 async def test_a_full_quota_is_waited_for_with_its_name(bench: Bench) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tiny"}, "spec": {"hard": {"pods": "0"}}}
     await bench.cluster.create(QUOTAS, bench.namespace, quota)
+    await until_no_pod_may_be_created(bench)
     watching = await bench.run("true")
 
     assert "tiny" in (await watching.hears(Reason.QUOTA_EXCEEDED)).message
