@@ -65,7 +65,9 @@ def _start_time(pid: int) -> int | None:
         return None
     # The second field is the program's name, which may contain spaces and brackets.
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    # While other threads of it still end, a process keeps its ports.
+    has_ended = fields[0] in "ZX" and int(fields[17]) <= 1
+    return None if has_ended else int(fields[19])
 
 
 def record_of(name: str, records: Path = paths.RECORDS) -> Record | None:
