@@ -183,7 +183,7 @@ class Line:
         return run.over
 
     def stop(self, grace: float) -> None:
-        """End the task that runs: SIGTERM, and after ``grace`` seconds SIGKILL; how it ended comes from ``run``."""
+        """End the task that runs: SIGTERM, and after ``grace`` seconds SIGKILL; how it ended comes from ``begin``."""
         if self._run is None or self.lost is not None:
             return
         self._set_deadline("end", grace + ENDS_WITHIN, "its runner did not end the task")

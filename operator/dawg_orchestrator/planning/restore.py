@@ -15,7 +15,6 @@ from dawg_orchestrator.resources.testrun import NO_TESTS, TaskStatus, TestCounts
 from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, Verdict
 
 _UNTOUCHED = TaskState()
-_TOLD = {"startTime", "tasks", "taskVerdicts", "tests", "topFailures", "outputs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,6 @@ def restore(
     ``job_attempts`` maps an index to (attempt, Job's name) of its newest Job. Times that are later than ``now`` are of
     a leader whose clock was ahead of ours: they count as now, or time-outs and backoffs would wait for them.
     """
-    if not _TOLD & status.keys():  # of a new run: its defaults tell nothing
-        fresh = tuple(with_job(_UNTOUCHED, job_attempts.get(cell.index)) for cell in graph.cells)
-        return Restored(fresh, NO_TESTS, (), {}, None)
     parsed = TestRunStatus.model_validate(dict(status))
     entries = {entry.index: entry for entry in parsed.tasks}
     letters = (parsed.task_verdicts or "").ljust(len(graph.cells), ".")

@@ -146,7 +146,7 @@ async def _run(slot: Slot, order: RunOrder, at_first_line: Callable[[], None] | 
     with os.fdopen(outlet, "rb") as output:
         try:
             async with asyncio.timeout(PATIENCE):
-                running = asyncio.ensure_future(slot.begin(order, inlet, (), lambda _: None))
+                running = slot.begin(order, inlet, (), lambda _: None)
                 if at_first_line is not None:
                     await asyncio.to_thread(os.read, outlet, 100)
                     at_first_line()

@@ -192,7 +192,7 @@ async def test_a_task_whose_runner_is_killed_is_lost_and_the_next_runner_serves(
         slot = await claimed(slots)
         begun = asyncio.Event()
         order = an_order("sleep", "0.5")
-        running = asyncio.ensure_future(slot.begin(order, output.inlet, (), lambda _: begun.set()))
+        running = slot.begin(order, output.inlet, (), lambda _: begun.set())
         await begun.wait()
         process.kill()
         with pytest.raises(SlotLost, match="its runner has ended"):
@@ -360,7 +360,7 @@ async def test_a_time_that_cannot_be_is_brought_to_one_that_can(
     begun: list[datetime] = []
     slot = await claimed(slots)
     before = datetime.now(UTC)
-    running = asyncio.ensure_future(slot.begin(an_order("true"), output.inlet, (), begun.append))
+    running = slot.begin(an_order("true"), output.inlet, (), begun.append)
     await liar.hear()
     liar.say(word("started", at=at, treeSince=0))
     liar.say(word("ended", at=at))

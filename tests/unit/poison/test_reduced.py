@@ -99,7 +99,7 @@ UNREADABLE = {"type": "Ready", "status": "True", "reason": "x", "lastTransitionT
 def test_a_condition_of_a_run_that_cannot_be_read_is_written_anew() -> None:
     status = planned(run_object(status={"conditions": [UNREADABLE | {"type": "Finished"}]}))
 
-    assert finished(status)[0] == "NoAgentReady"
+    assert finished(status)[0] == "InvalidSpec"
     assert list(faults(schema_of("TestRun", "status"), status)) == []
 
 
