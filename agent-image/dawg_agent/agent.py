@@ -112,7 +112,7 @@ class Agent:
             self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
         self._working[grant.lease] = work, self._start(self._do(held, work))
-        if grant.job is not None:  # a test in a slot may be over before that is written
+        if grant.job is not None:  # in a slot, the beginning of the test is noted
             log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
 
     def _work_of(self, held: Held, grant: Grant) -> Work | None:

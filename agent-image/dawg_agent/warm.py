@@ -164,12 +164,13 @@ class WarmAttempt:
 
     def _begun(self, at: datetime) -> None:
         self._started_at = at
+        # Not logged before: whoever reads the log would be woken on a core that the test needs to start.
+        log.info("test begun", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
 
     async def _say_running(self) -> None:
         while self._started_at is None:  # noqa: ASYNC110 - the slot tells when
             await asyncio.sleep(SAY_RUNNING_AFTER)
         await asyncio.sleep(SAY_RUNNING_AFTER)
-        log.info("test runs", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
         self._say(Reason.RUNNING)
 
     def _say(self, reason: Reason) -> None:
