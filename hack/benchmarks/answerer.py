@@ -13,6 +13,7 @@ import json
 import sys
 
 from benchmarks.clock import now_ms
+from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject
 from dawg_orchestrator.cluster.credentials import find_credentials
 
@@ -23,9 +24,8 @@ async def _answer(namespace: str, selector: str, status: JsonObject) -> None:
     answering: set[asyncio.Task[None]] = set()
     async with Cluster(find_credentials(), user_agent="bench-answerer") as cluster:
 
-        async def patch(name: str, version: str) -> None:
-            body = {"metadata": {"resourceVersion": version}, "status": status}
-            await cluster.patch(TESTRUNS, namespace, name, body, subresource="status")
+        async def answer(name: str, version: str) -> None:
+            await carry_out.write_status(cluster, TESTRUNS, namespace, name, int(version), status)
 
         _, version = await cluster.list(TESTRUNS, namespace)
         print(READY, flush=True)
@@ -35,7 +35,7 @@ async def _answer(namespace: str, selector: str, status: JsonObject) -> None:
                 version = metadata["resourceVersion"]
                 if kind != "ADDED":
                     continue
-                task = asyncio.create_task(patch(metadata["name"], version))
+                task = asyncio.create_task(answer(metadata["name"], version))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
                 print(metadata["name"], seen, flush=True)

@@ -33,12 +33,14 @@ async def compare(
             with usage.measured(used):
                 many_runs.append(await _many_runs(place, pool, tasks))
             written.append(await bottom.rate(pool, NOTHING, tasks))
+    # A run costs a round trip and a spawn, on the same cores.
+    both = [1 / (1 / trips + 1 / spawns) for trips, spawns in zip(written, spawned, strict=True)]
     figures = [
         _figure("throughput.one_run", f"one run of {tasks} tasks", one_run, bare, "≥ 150", spawned),
-        _figure("throughput.one_task_runs", f"{tasks} runs of one task", many_runs, bare, "≥ 50", written),
+        _figure("throughput.one_task_runs", f"{tasks} runs of one task", many_runs, bare, "≥ 50", both),
     ]
     samples = {"one_run_per_s": one_run, "one_task_runs_per_s": many_runs, "bare_jobs_per_s": bare,
-               "spawns_per_s": spawned, "created_and_patched_per_s": written}  # fmt: skip
+               "spawns_per_s": spawned, "created_and_answered_per_s": written}  # fmt: skip
     return Part(figures, samples, used.wire(rounds * tasks), f"{tasks} runs of one task:\n{used.told(rounds * tasks)}")
 
 

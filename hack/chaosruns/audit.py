@@ -1,4 +1,4 @@
-"""What the apiserver has written down: accepted patches of statuses, and Jobs that were created."""
+"""What the apiserver has written down: accepted writes of statuses, and Jobs that were created."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AuditLog:
         resource, verb = about.get("resource"), event["verb"]
         if verb == "create" and resource == "jobs" and "subresource" not in about:
             self.jobs_created[about.get("name", "")] += 1
-        if verb == "patch" and (resource, about.get("subresource")) == _STATUS:
+        if verb == "update" and (resource, about.get("subresource")) == _STATUS:
             body = event.get("requestObject")
             if body is None:
                 raise BodyMissing("the apiserver writes down no statuses; hack/up of this checkout lets it")

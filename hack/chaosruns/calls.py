@@ -8,7 +8,7 @@ _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "replace", "DELETE": "delet
 
 
 def kind_of(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """Who does what to which resource, such as ``controller patch testruns/status``."""
+    """Who does what to which resource, such as ``controller replace testruns/status``."""
     who = _who(headers.get("User-Agent", ""))
     # /api/VERSION/… or /apis/GROUP/VERSION/…, then the namespace where there is one
     words = path.strip("/").split("/")

@@ -34,8 +34,8 @@ from localcluster.progress import say, step
 RESULT = paths.REPOSITORY / "build" / "chaos.json"
 _SHORT_SECONDS = 30.0  # seconds of faults; what comes before and after is not bounded
 _SHORT_POINTS = (
-    Point("kill-before", "controller patch testruns/status", 1), Point("kill-after", "controller create jobs", 1),
-    Point("lose-answer", "controller list testruns", 1), Point("409", "controller patch agentpools/status", 1),
+    Point("kill-before", "controller replace testruns/status", 1), Point("kill-after", "controller create jobs", 1),
+    Point("lose-answer", "controller list testruns", 1), Point("409", "controller replace agentpools/status", 1),
     Point("429", "elector replace leases", 1), Point("gone", "watcher event testruns", 1),
     Point("duplicate", "controller create tokenreviews", 1), Point("drop", "watcher watch jobs", 1),
     Point("freeze-leader"), Point("storm-429"), Point("kill-agent"),

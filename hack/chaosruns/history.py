@@ -35,7 +35,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Write:
-    """An accepted patch of a run's status; ``based_on`` is the resourceVersion that it was made for."""
+    """An accepted write of a run's status; ``based_on`` is the resourceVersion that it was made for."""
 
     run: str
     asked_at: float

@@ -57,7 +57,7 @@ def test_only_reviews_are_asked_for_in_the_whole_cluster() -> None:
 def test_the_controller_creates_jobs_and_no_pods() -> None:
     granted = rules("dawg", "dawg-controller")
     assert ("batch", "jobs", "create") in granted
-    assert ("dawg.dev", "testruns/status", "patch") in granted
+    assert ("dawg.dev", "testruns/status", "update") in granted
     assert ("", "pods", "create") not in granted
     assert {verb for _, resource, verb in granted if resource == "testruns"} == {"get", "list", "watch", "delete"}
     assert {

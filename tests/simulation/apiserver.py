@@ -39,9 +39,9 @@ class ApiServer:
             case "POST":
                 return self.create(plural, namespace, body or {}, who)
             case "PATCH":
-                return self._patch((plural, namespace, name), body or {}, subresource, who)
+                return self._patch((plural, namespace, name), body or {}, who)
             case "PUT":
-                return self._replace((plural, namespace, name), body or {}, who)
+                return self._replace((plural, namespace, name), body or {}, subresource, who)
             case _:
                 return self.delete(plural, namespace, name, body or {}, who)
 
@@ -107,23 +107,21 @@ class ApiServer:
         self._changed(plural, found, None, who)
         self._tell(plural, gone, None)
 
-    def _patch(self, name: Name, body: JsonObject, subresource: str, who: str) -> JsonObject:
+    def _patch(self, name: Name, body: JsonObject, who: str) -> JsonObject:
         before = self.get(*name)
-        expected = (body.get("metadata") or {}).get("resourceVersion")
-        if expected is not None and expected != before["metadata"]["resourceVersion"]:
-            raise Conflict("the object has been modified", 409)
-        if subresource == "status":
-            body = {"status": body.get("status") or {}}
-        after = merged(before, body)
-        if name[0] == "testruns":
-            _check_rules(before, after)
-        return self._store(name[0], before, after, who)
+        return self._store(name[0], before, merged(before, body), who)
 
-    def _replace(self, name: Name, body: JsonObject, who: str) -> JsonObject:
+    def _replace(self, name: Name, body: JsonObject, subresource: str, who: str) -> JsonObject:
         before = self.get(*name)
         if body["metadata"].get("resourceVersion") != before["metadata"]["resourceVersion"]:
             raise Conflict("the object has been modified", 409)
-        return self._store(name[0], before, {**body, "metadata": before["metadata"]}, who)
+        if subresource == "status":
+            after = {**before, "status": body["status"]}
+        else:
+            after = {**body, "metadata": before["metadata"]}
+        if name[0] == "testruns":
+            _check_rules(before, after)
+        return self._store(name[0], before, after, who)
 
     def _store(self, plural: str, before: JsonObject | None, after: JsonObject, who: str) -> JsonObject:
         if before is not None and before == after:

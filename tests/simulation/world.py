@@ -21,7 +21,7 @@ from simulation.promises import Promises
 from simulation.virtual_time import Process, VirtualTime
 
 NAMESPACE = "team"
-_TROUBLE_SECONDS = 40.0  # users and faults act for so long
+_TROUBLE_SECONDS = (15.0, 40.0)  # users and faults act for so long, at least and at most
 _REST_SECONDS = 400.0  # after that everything must come to rest: more than a resync, the longest backoff and timeout
 _HANGS = 10_000.0
 _ACT_EVERY = (0.2, 3.0)
@@ -119,14 +119,15 @@ class World:
 
     def live(self) -> None:
         """The whole history."""
-        self.loop.run_until(lambda: bool(self.promises.broken), _TROUBLE_SECONDS)
+        trouble = self.chance.uniform(*_TROUBLE_SECONDS)
+        self.loop.run_until(lambda: bool(self.promises.broken), trouble)
         self._end_faults()
-        rested = self.loop.run_until(self._is_over, _TROUBLE_SECONDS + _REST_SECONDS)
+        rested = self.loop.run_until(self._is_over, trouble + _REST_SECONDS)
         if not self.promises.broken and not rested:
             self.promises.check_rest()
         for failure in self.loop.broken:
             self.promises.breaks(f"{failure.get('message')}: {failure.get('exception')!r}")
-        self.rested_after = max(0.0, self.loop.time() - _TROUBLE_SECONDS)
+        self.rested_after = max(0.0, self.loop.time() - trouble)
         self.loop.end()
 
     @property

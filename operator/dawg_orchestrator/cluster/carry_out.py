@@ -10,13 +10,11 @@ from urllib.parse import urlsplit
 
 from dawg_orchestrator.cluster.agents import deployment_manifest
 from dawg_orchestrator.cluster.client import (
-    AGENTPOOLS,
     DEPLOYMENTS,
     EVENTS,
     JOBS,
     PODS,
     SECRETS,
-    TESTRUNS,
     Cluster,
     JsonObject,
     Resource,
@@ -35,6 +33,7 @@ from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_micro_time
 from dawg_orchestrator.resources.reasons import Reason
 
+_KINDS = {"testruns": "TestRun", "agentpools": "AgentPool"}
 _OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 
 
@@ -77,16 +76,18 @@ async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | Non
     await cluster.delete(JOBS, namespace, name, uid=uid, propagation="Foreground")
 
 
-async def write_run_status(cluster: Cluster, namespace: str, name: str, version: int, patch: JsonObject) -> JsonObject:
-    """Patch a run's status, only if nobody wrote since; Conflict then."""
-    body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
-    return await cluster.patch(TESTRUNS, namespace, name, body, subresource="status")
+async def write_status(
+    cluster: Cluster, resource: Resource, namespace: str, name: str, version: int, status: JsonObject
+) -> JsonObject:
+    """Put the whole status of a run or pool, only if nobody wrote since; Conflict then.
 
-
-async def write_pool_status(cluster: Cluster, namespace: str, name: str, version: int, patch: JsonObject) -> JsonObject:
-    """Patch a pool's status, only if nobody wrote since; Conflict then."""
-    body = {"metadata": {"resourceVersion": str(version)}, "status": patch}
-    return await cluster.patch(AGENTPOOLS, namespace, name, body, subresource="status")
+    Put and not patched: the apiserver ignores all but the status, and need not work out what a patch makes of it.
+    """
+    body = {
+        "apiVersion": names.API_VERSION, "kind": _KINDS[resource.plural], "status": status,
+        "metadata": {"namespace": namespace, "name": name, "resourceVersion": str(version)},
+    }  # fmt: skip
+    return await cluster.replace(resource, namespace, name, body, subresource="status")
 
 
 async def change_agents(
@@ -137,7 +138,7 @@ async def announce(
 ) -> None:
     """A Kubernetes Event about an object (namespace, name, uid); losing one is harmless."""
     namespace, name, uid = about
-    kind = {"testruns": "TestRun", "agentpools": "AgentPool"}[resource.plural]
+    kind = _KINDS[resource.plural]
     stamp = format_micro_time(now)
     body: dict[str, Any] = {
         "apiVersion": "events.k8s.io/v1", "kind": "Event",

@@ -150,9 +150,11 @@ class Cluster:
         """Merge-patch an object or its subresource; Conflict when ``metadata.resourceVersion`` in the body is old."""
         return await self._request("PATCH", resource.path(namespace, name, subresource), body=body, content=MERGE_PATCH)
 
-    async def replace(self, resource: Resource, namespace: str | None, name: str, body: JsonObject) -> JsonObject:
-        """Put a whole object; Conflict when its resourceVersion is old."""
-        return await self._request("PUT", resource.path(namespace, name), body=body)
+    async def replace(
+        self, resource: Resource, namespace: str | None, name: str, body: JsonObject, *, subresource: str | None = None
+    ) -> JsonObject:
+        """Put a whole object or its subresource; Conflict when its resourceVersion is old."""
+        return await self._request("PUT", resource.path(namespace, name, subresource), body=body)
 
     async def delete(
         self,

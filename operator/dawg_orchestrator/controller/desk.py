@@ -105,13 +105,13 @@ class Desk:
                 return  # a late word of a run that was deleted before this one was created
             self.drop_run(former.uid)
         if run is None:
-            run = self._take_in(obj)
+            self.wake_run(self._take_in(obj))
         elif version_of(obj) > run.version:
             before = run.status
             refresh_run(run, obj)
             if (run.status.get("term") or 0) < self.term and run.status != before:
                 self._heed_former_leader(run, before)
-        self.wake_run(run)
+            self.wake_run(run)
 
     def _take_in(self, obj: JsonObject) -> Run:
         uid = obj["metadata"]["uid"]
@@ -208,9 +208,9 @@ class Desk:
                 return
             respecified = known.spec != parsed.spec
             known.version, known.generation = parsed.version, parsed.generation
-            known.spec, known.status = parsed.spec, parsed.status
+            known.status = parsed.status
             if respecified:
-                known.asked_at = None
+                known.spec, known.asked_at = parsed.spec, None
         else:
             respecified = True
             self.pools[key] = parsed

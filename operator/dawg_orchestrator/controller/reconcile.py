@@ -21,7 +21,7 @@ from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
-from dawg_orchestrator.planning.patch import merge_patch
+from dawg_orchestrator.planning.changes import differing
 from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, PoolAction, RunPlan, StopAttempt
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
@@ -241,14 +241,15 @@ class Reconciler:
             metrics.SCALE_EVENTS.labels(pool.namespace, pool.name, direction).inc()
             log.info("pool scaled", namespace=pool.namespace, pool=pool.name, reason=scaled[0].value, change=scaled[1])
             await carry_out.announce(self._cluster, AGENTPOOLS, about, scaled[0], scaled[1], warning=False, now=now)
-        patch = merge_patch(pool.status, status)
-        if not patch or set(patch) == {"oldestQueuedSeconds"}:
+        if not differing(pool.status, status) - {"oldestQueuedSeconds"}:
             return
         if pool.written_at is not None and now - pool.written_at < _POOL_STATUS_EVERY and scaled is None:
             self._queue.add(Key("AgentPool", pool.namespace, pool.name), pool.written_at + _POOL_STATUS_EVERY)
             return
         try:
-            written = await carry_out.write_pool_status(self._cluster, pool.namespace, pool.name, pool.version, patch)
+            written = await carry_out.write_status(
+                self._cluster, AGENTPOOLS, pool.namespace, pool.name, pool.version, status
+            )
         except Conflict:
             written = await self._cluster.get(AGENTPOOLS, pool.namespace, pool.name)
         except NotFound:

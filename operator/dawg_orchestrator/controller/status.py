@@ -1,4 +1,4 @@
-"""Status on the object: coalesced patches with a resourceVersion test, then acceptance of what they contain."""
+"""Status on the object: coalesced writes with a resourceVersion test, then acceptance of what they contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
-from dawg_orchestrator.planning.patch import keep_waits, merge_patch, same_wait
+from dawg_orchestrator.planning.changes import keep_waits, same_wait
 from dawg_orchestrator.planning.plan import RunPlan
 from dawg_orchestrator.resources.conditions import read_conditions, transitions
 from dawg_orchestrator.resources.model import parse_time
@@ -29,8 +29,8 @@ log = structlog.get_logger()
 
 JsonObject = dict[str, Any]
 
-EVERY = timedelta(seconds=0.5)  # between two patches of a run that goes on; of one that has many tasks up to twice that
-_FOR_EACH_TASK = timedelta(milliseconds=1)  # since a patch costs the apiserver as much as the status is large
+EVERY = timedelta(seconds=0.5)  # between two writes of a run that goes on; of one that has many tasks up to twice that
+_FOR_EACH_TASK = timedelta(milliseconds=1)  # since a write costs the apiserver as much as the status is large
 _FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first written as Running, not as Queued
 _TRIES = 5
 _ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
@@ -67,44 +67,46 @@ class Reporter:
             return due
         before = run.status
         status = self._with_queue(run, before, plan.status)
-        if not merge_patch(before, status):
+        if status == before:
             await self._accept(run, contained)
             return None
         if not plan.finished and not at_once and run.started_at is None:
             return now
         try:
-            written = await self._write(run, status, contained)
+            after = await self._write(run, status, contained)
         except Conflict:
             return self._clock() if await self._reread(run) else None
-        if written:
-            await self._announce(run, before)
+        if after is not None:
+            await self._announce(run, before, after)
             if plan.finished:
-                self._close(run, plan)
+                self._close(run, plan, after)
         return None
 
-    async def _write(self, run: Run, status: JsonObject, contained: Contained) -> bool:
-        """Patch until it is small enough; False when the run is gone, Conflict when somebody wrote meanwhile."""
+    async def _write(self, run: Run, status: JsonObject, contained: Contained) -> JsonObject | None:
+        """Write until it is small enough; the status as it now stands.
+
+        None when the run is gone, Conflict when somebody wrote meanwhile.
+        """
         for _ in range(_TRIES):
-            patch = merge_patch(run.status, status)
             try:
-                written = await carry_out.write_run_status(
-                    self._cluster, run.namespace, run.name, run.version, patch
-                ) if patch else None  # fmt: skip
+                written = await carry_out.write_status(
+                    self._cluster, TESTRUNS, run.namespace, run.name, run.version, status
+                )
             except NotFound:
                 self._desk.drop_run(run.uid)
                 await self._refuse(run, contained, "the run is gone")
-                return False
+                return None
             except Invalid as error:
                 status = await self._smaller(run, status, contained, error)
                 continue
-            if written is not None:
-                if written["metadata"]["uid"] != run.uid:
-                    self._desk.drop_run(run.uid)
-                    return False
-                run.status, run.version = written.get("status") or {}, int(written["metadata"]["resourceVersion"])
+            if written["metadata"]["uid"] != run.uid:
+                self._desk.drop_run(run.uid)
+                return None
+            after: JsonObject = written.get("status") or {}
+            run.status, run.version = after, int(written["metadata"]["resourceVersion"])
             run.written_at = self._clock()
             await self._accept(run, contained)
-            return True
+            return after
         raise Invalid(f"the status of {run.namespace}/{run.name} is refused even without its tasks", 422)
 
     async def _reread(self, run: Run) -> bool:
@@ -148,10 +150,10 @@ class Reporter:
             return {**keep_waits(written, status), "queue": known}
         return {**status, "queue": {**queue, **self._estimates.place(self._desk, run, self._clock())}}
 
-    async def _announce(self, run: Run, before: JsonObject) -> None:
+    async def _announce(self, run: Run, before: JsonObject, after: JsonObject) -> None:
         """A Kubernetes Event for what went wrong outside the tests."""
         known, now_there = (
-            read_conditions(status.get("conditions") or (), ("Succeeded",)) for status in (before, run.status)
+            read_conditions(status.get("conditions") or (), ("Succeeded",)) for status in (before, after)
         )
         for condition in transitions(known, now_there):
             reason = Reason.of(condition.reason)
@@ -161,8 +163,8 @@ class Reporter:
                     self._cluster, TESTRUNS, about, reason, condition.message, warning=True, now=self._clock()
                 )
 
-    def _close(self, run: Run, plan: RunPlan) -> None:
-        verdict = run.status.get("verdict", "")
+    def _close(self, run: Run, plan: RunPlan, status: JsonObject) -> None:
+        verdict = status.get("verdict", "")
         metrics.RUNS.labels(verdict).inc()
         if run.graph is not None:
             for cell, state in zip(run.graph.cells, plan.states, strict=True):
@@ -174,6 +176,6 @@ class Reporter:
                         (state.ended_at - state.started_at).total_seconds()
                     )
         log.info("run finished", namespace=run.namespace, run=run.name, verdict=verdict)
-        completed = run.status.get("completionTime")
+        completed = status.get("completionTime")
         self._desk.drop_run(run.uid)
         self._finished(run, parse_time(completed) if completed else self._clock())

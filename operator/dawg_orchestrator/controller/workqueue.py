@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 IN_TURN = "QueuedRun"
-_REST = 2  # times as long as a turn took nobody has one: where the apiserver is busy, verdicts come first
+_REST = 2  # times as long as a turn took nobody has one, if others came meanwhile: their verdicts come first
 _LONGEST_REST = timedelta(seconds=1)
 
 
@@ -19,8 +19,8 @@ _LONGEST_REST = timedelta(seconds=1)
 class Key:
     """What is to be looked at; ``kind`` is TestRun, AgentPool, Dispatch (a pool's queue) or ``IN_TURN``.
 
-    That a TestRun waits is written in turn, one at a time and with rests, so that thousands of them do not hold up
-    verdicts.
+    That a TestRun waits is written in turn, one at a time and, while there is other work, with rests, so that thousands
+    of them do not hold up verdicts.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class WorkQueue:
         self._waiting: deque[asyncio.Future[Key]] = deque()
         self._has_turn = False  # somebody has it, or it rests
         self._turn_began: datetime | None = None
+        self._others_came = False  # since the turn began
         self._next_turns: deque[Key] = deque()  # due, but it is another one's turn
         self._resting: dict[Key, datetime] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -92,7 +93,7 @@ class WorkQueue:
         if key.kind == IN_TURN and self._turn_began is not None:
             rest = min(_LONGEST_REST, _REST * (self._clock() - self._turn_began))
             self._turn_began = None
-            if rest > timedelta():
+            if self._others_came and rest > timedelta():
                 asyncio.get_running_loop().call_later(rest.total_seconds(), self._pass_on_turn)
             else:
                 self._pass_on_turn()
@@ -148,7 +149,9 @@ class WorkQueue:
                 if self._has_turn:
                     self._next_turns.append(key)
                     continue
-                self._has_turn, self._turn_began = True, now
+                self._has_turn, self._turn_began, self._others_came = True, now, False
+            else:
+                self._others_came = True
             del self._due[key]
             self._busy.add(key)
             return key

@@ -54,7 +54,7 @@ def parse_time(text: object) -> datetime:
 
 def format_time(value: datetime) -> str:
     """Write a time as the Kubernetes API does: UTC, whole seconds."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def format_micro_time(value: datetime) -> str:

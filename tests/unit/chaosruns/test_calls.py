@@ -16,7 +16,7 @@ OURS = {"User-Agent": "dawg-controller"}
 @pytest.mark.parametrize(
     ("method", "path", "query", "kind"),
     [
-        ("PATCH", "/apis/dawg.dev/v1alpha1/namespaces/n/testruns/r/status", {}, "controller patch testruns/status"),
+        ("PUT", "/apis/dawg.dev/v1alpha1/namespaces/n/testruns/r/status", {}, "controller replace testruns/status"),
         ("GET", "/apis/dawg.dev/v1alpha1/namespaces/n/testruns", {"limit": "500"}, "controller list testruns"),
         ("GET", "/apis/dawg.dev/v1alpha1/namespaces/n/testruns", {"watch": "true"}, "controller watch testruns"),
         ("GET", "/api/v1/namespaces/n/pods/p", {}, "controller get pods"),
@@ -42,8 +42,8 @@ def test_watches_of_the_framework_are_told_apart_from_our_own_calls() -> None:
 
 
 def test_conflicts_and_repeated_requests_strike_writes_alone() -> None:
-    assert is_write("controller patch testruns/status")
-    assert {"409", "duplicate", "replay"} <= set(faults_of("controller patch testruns/status"))
+    assert is_write("controller replace testruns/status")
+    assert {"409", "duplicate", "replay"} <= set(faults_of("controller replace testruns/status"))
     assert not {"409", "duplicate", "replay"} & set(faults_of("controller list testruns"))
     assert "silent" in faults_of("watcher event testruns")
 

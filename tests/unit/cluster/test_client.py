@@ -163,13 +163,15 @@ async def test_what_a_broken_proxy_answers_ends_neither_a_watch_nor_a_request_ot
 
 
 async def test_a_status_is_written_only_on_the_version_we_know(cluster: Cluster, apiserver: Apiserver) -> None:
-    apiserver.lay_out("PATCH", f"{RUN_PATH}/status", 409, {"message": "somebody wrote"})
+    apiserver.lay_out("PUT", f"{RUN_PATH}/status", 409, {"message": "somebody wrote"})
 
     with pytest.raises(Conflict):
-        await carry_out.write_run_status(cluster, NAMESPACE, "run", 7, {"phase": "Running"})
-    _, _, body, headers = apiserver.asked[0]
-    assert body == {"metadata": {"resourceVersion": "7"}, "status": {"phase": "Running"}}
-    assert headers["Content-Type"] == "application/merge-patch+json"
+        await carry_out.write_status(cluster, TESTRUNS, NAMESPACE, "run", 7, {"phase": "Running"})
+    _, _, body, _ = apiserver.asked[0]
+    assert body == {
+        "apiVersion": "dawg.dev/v1alpha1", "kind": "TestRun", "status": {"phase": "Running"},
+        "metadata": {"namespace": NAMESPACE, "name": "run", "resourceVersion": "7"},
+    }  # fmt: skip
 
 
 # Jobs that exist already

@@ -38,7 +38,7 @@ class Counted:
 
     def __init__(self, slots: int, clock: Callable[[], datetime] = now) -> None:
         self.calls: Counter[str] = Counter()  # of everything but runs' status
-        self.written: dict[str, list[JsonObject]] = {}  # patches by run
+        self.written: dict[str, list[JsonObject]] = {}  # statuses by run
         self.objects: dict[str, JsonObject] = {}
         self.looks: Counter[str] = Counter()
         self.granted: list[Grant] = []
@@ -61,16 +61,16 @@ class Counted:
 
     # As the API and as the sessions
 
-    async def patch(self, resource: Resource, _: str, name: str, body: JsonObject, **__: Any) -> JsonObject:
+    async def replace(self, resource: Resource, _: str, name: str, body: JsonObject, **__: Any) -> JsonObject:
         if resource is not TESTRUNS:
-            self.calls[f"patch {resource.plural}"] += 1
+            self.calls[f"replace {resource.plural}"] += 1
             self.version += 1
             version = {"resourceVersion": str(self.version)}
             return {**self.pool, "metadata": {**self.pool["metadata"], **version}, "status": body["status"]}
         found = self.objects[name]
         self.version += 1
         found = {**found, "metadata": {**found["metadata"], "resourceVersion": str(self.version)}}
-        found["status"] = {**found["status"], **body["status"]}
+        found["status"] = body["status"]
         self.objects[name] = found
         self.desk.see_run(found)
         async with self.changed:
@@ -146,7 +146,7 @@ async def test_a_run_that_waits_costs_one_write_more_however_often_the_queue_mov
         leader.report(leader.granted[number])
     await leader.until(lambda: all(map(leader.has_verdict, names)))
 
-    assert [[patch["phase"] for patch in leader.written[name]] for name in names] == [
+    assert [[status["phase"] for status in leader.written[name]] for name in names] == [
         ["Running", "Finished"], *[["Queued", "Finished"]] * 5,
     ]  # fmt: skip
     assert leader.calls_for_runs == []
@@ -172,5 +172,5 @@ async def test_a_change_of_why_a_run_waits_is_written_however_soon_its_turn_foll
     leader.desk.see_pool({**leader.pool, "spec": spec, "metadata": metadata})
     await pass_seconds(5)
 
-    waits = [patch["queue"]["reason"] for patch in leader.written["run"]]
+    waits = [status["queue"]["reason"] for status in leader.written["run"]]
     assert waits == ["Starting", "PoolPaused"]

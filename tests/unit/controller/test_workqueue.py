@@ -139,6 +139,8 @@ async def test_after_a_turn_that_took_long_others_come_first_for_longer(queue: W
     queue.add(first)
     queue.add(second)
     assert await queue.take() == first
+    queue.add(A)
+    assert await queue.take() == A
     clock.now = after(0.03)
     queue.done(first)
     assert await is_empty_now(queue)
@@ -150,14 +152,25 @@ async def test_after_a_turn_that_took_long_others_come_first_for_longer(queue: W
     assert asyncio.get_running_loop().time() - began > 0.04
 
 
+async def test_where_nobody_else_came_turns_follow_each_other_without_rest(queue: WorkQueue, clock: Clock) -> None:
+    first, second = (Key(IN_TURN, "team", name) for name in "ab")
+    queue.add(first)
+    queue.add(second)
+    assert await queue.take() == first
+    clock.now = after(30)
+    queue.done(first)
+
+    assert not await is_empty_now(queue)
+
+
 async def test_a_clock_that_jumps_during_a_turn_stops_nobody(
     queue: WorkQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workqueue, "_LONGEST_REST", timedelta(milliseconds=1))
     first, second, third = (Key(IN_TURN, "team", name) for name in "abc")
-    for key in (first, second, third):
+    for key in (first, second, third, A):
         queue.add(key)
-    assert await queue.take() == first
+    assert [await queue.take(), await queue.take()] == [first, A]
     clock.now = after(3600)
     queue.done(first)
     async with asyncio.timeout(5):

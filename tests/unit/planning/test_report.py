@@ -1,4 +1,4 @@
-"""The status: small, the same facts giving the same bytes, and only the difference is written."""
+"""The status: small, and the same facts giving the same bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders import (
     NOON,
@@ -21,7 +19,6 @@ from builders import (
     running,
     waiting,
 )
-from dawg_orchestrator.planning.patch import merge_patch
 from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.resources.results import FailedCase
 from dawg_orchestrator.resources.testrun import MAX_TASK_ENTRIES, OUTPUTS_PER_TASK, STATUS_BUDGET, TestRunStatus
@@ -169,45 +166,3 @@ def test_full_results_that_did_not_reach_the_store_stay_told() -> None:
     restarted = status_of(ended(), written=status)
 
     assert (status["results"], restarted["results"]) == ({"stored": False}, {"stored": False})
-
-
-# Merge patches
-
-_values = st.recursive(
-    st.booleans() | st.text(max_size=3) | st.lists(st.text(max_size=2), max_size=3),
-    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
-    max_leaves=12,
-)
-_objects = st.dictionaries(st.sampled_from("abcd"), _values, max_size=4)
-
-
-def rfc7386(target: Any, patch: Any) -> Any:
-    """MergePatch(Target, Patch), word for word as in section 2 of RFC 7386."""
-    if isinstance(patch, dict):
-        if not isinstance(target, dict):
-            target = {}
-        target = dict(target)
-        for name, value in patch.items():
-            if value is None:
-                target.pop(name, None)
-            else:
-                target[name] = rfc7386(target.get(name), value)
-        return target
-    return patch
-
-
-@given(_objects, _objects)
-def test_applying_a_patch_gives_exactly_the_new_status(old: Json, new: Json) -> None:
-    assert rfc7386(old, merge_patch(old, new)) == new
-
-
-@given(_objects)
-def test_the_same_status_needs_no_patch(status: Json) -> None:
-    assert merge_patch(status, json.loads(json.dumps(status))) == {}
-
-
-@given(_objects, _objects)
-def test_a_patch_says_nothing_that_stands_already(old: Json, new: Json) -> None:
-    patch = merge_patch(old, new)
-
-    assert merge_patch(old, rfc7386(old, patch)) == patch

@@ -16,7 +16,7 @@ from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.controller import resync, ttl
 from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, InvalidSpec
-from dawg_orchestrator.planning.patch import keep_waits
+from dawg_orchestrator.planning.changes import keep_waits
 from dawg_orchestrator.planning.plan import CreateDeployment
 from dawg_orchestrator.planning.report import total
 from dawg_orchestrator.resources.model import parse_duration, parse_time

@@ -1,4 +1,4 @@
-"""The difference between two statuses as the API takes it, and which differences are worth a write."""
+"""The difference between two statuses, and which differences are worth a write."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from typing import Any
 from dawg_orchestrator.resources.reasons import Reason
 
 
-def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty when they are the same."""
-    patch: dict[str, Any] = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        before = old.get(key)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            inner = merge_patch(before, value)
-            if inner:
-                patch[key] = inner
-        elif value != before or key not in old:
-            patch[key] = value
-    return patch
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """The fields of two statuses that are not the same in both."""
+    return {field for field in old.keys() | new.keys() if old.get(field) != new.get(field)}
 
 
 # Of a pool that is full: whichever holds at the moment, the task waits for a slot.
