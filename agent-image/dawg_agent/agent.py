@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
+import uvloop
 
 from dawg_agent import signs
 from dawg_agent.desk import Desk
@@ -216,6 +218,8 @@ def run_agent(settings: AgentSettings) -> int:
         structlog.processors.JSONRenderer(),
     ]
     structlog.configure(processors=processors)  # type: ignore[arg-type]
+    os.umask(0o002)  # what git checks out belongs to the group; for a single process uvloop cannot set that
     gc.freeze()  # what was imported stays: no collection need walk it
-    asyncio.run(_run(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
     return 0

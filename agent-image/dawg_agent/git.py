@@ -188,7 +188,6 @@ async def run_git(arguments: list[str], access: Access, folder: Path, timeout: f
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        umask=0o002,
     )
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101

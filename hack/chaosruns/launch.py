@@ -17,6 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     python, environment = started
     if any(word.partition("=")[0] in _SIMULATED for word in arguments):
         command = [*python, "chaosruns.simulate", *arguments]
+        environment["PYTHONHASHSEED"] = "0"  # the order of a set is part of a history, and a seed must tell it again
     else:
         inside = network.ENTER if network.exists() else ()
         command = [*inside, *python, "chaosruns.command", *arguments]
