@@ -9,6 +9,7 @@ from dawg_orchestrator.planning.graph import expand
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, NO_VERDICT_LETTER, Verdict
+from simulation.faults import Fault
 from simulation.kubernetes import Execution, TaskKey
 
 if TYPE_CHECKING:
@@ -71,8 +72,16 @@ class Promises:
         verdict = BY_LETTER[letter]
         if verdict in (Verdict.PASSED, Verdict.FLAKY) and 0 not in codes:
             self.breaks(f"{name} task {task[1]} is {verdict.value}, but no test of it passed")
-        if verdict in (Verdict.FAILED, Verdict.FLAKY) and 1 not in codes:
+        if verdict in (Verdict.FAILED, Verdict.FLAKY) and 1 not in codes and not self._may_have_timed_out(task):
             self.breaks(f"{name} task {task[1]} is {verdict.value}, but no test of it failed")
+
+    def _may_have_timed_out(self, task: TaskKey) -> bool:
+        """Whether a killed test may have counted as too long, which is a failure.
+
+        A new leader whose clock is an hour ahead of the former one's thinks that the test has run for an hour.
+        """
+        clocks_differ = Fault.CLOCK_WRONG in self._world.faults.kinds
+        return clocks_differ and any(run.killed for run in self._executions[task])
 
     def _check_merge(self, name: str, status: JsonObject, letters: str) -> None:
         allowed = any(c["type"] == "MergeAllowed" and c["status"] == "True" for c in status.get("conditions") or ())

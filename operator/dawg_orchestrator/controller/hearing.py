@@ -122,10 +122,19 @@ def _hear_progress(desk: Desk, agent: Agent, message: Progress, now: datetime) -
     if not state.running or state.attempt != message.attempt.attempt:
         return
     take_commit(run, message.commit)
-    started_at = min(message.started_at, now) if message.started_at else state.started_at
+    started_at = _by_our_clock(message.started_at, state, now) if message.started_at else state.started_at
     changed = replace(state, reason=message.reason, message=message.message[:1000], started_at=started_at)
     desk.set_state(run, message.attempt.index, changed)
     desk.wake_run(run)
+
+
+def _by_our_clock(started_at: datetime, state: TaskState, now: datetime) -> datetime:
+    """When a test began, by the clock that its time-out is measured with.
+
+    A node's may be wrong by any amount: no test began before it was granted, and none begins later than we hear of it.
+    """
+    earliest = state.granted_at or state.started_at or started_at
+    return min(max(started_at, earliest), now)
 
 
 def take_commit(run: Run, commit: str | None) -> None:

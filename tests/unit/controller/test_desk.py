@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -228,8 +229,22 @@ def test_progress_says_why_a_task_waits_and_when_its_test_began() -> None:
     world.desk.hear("uid-agent-1", said, after(1))
     assert (world.state().reason, world.state().message) == (Reason.IMAGE_PULL, "no such image")
 
-    world.desk.hear("uid-agent-1", said.model_copy(update={"started_at": after(99)}), after(2))
-    assert world.state().started_at == after(2)
+    world.desk.hear("uid-agent-1", said.model_copy(update={"started_at": after(1.5)}), after(2))
+    assert world.state().started_at == after(1.5)
+
+
+@pytest.mark.parametrize(("by_the_node", "by_us"), [(after(3600), after(2)), (after(-3600), NOON)])
+def test_a_node_whose_clock_is_wrong_by_an_hour_times_no_test_out(by_the_node: datetime, by_us: datetime) -> None:
+    world = World(run_object("run", a_task_spec(timeout="10m")))
+    world.hello()
+    (lease,) = world.grant()
+
+    said = Progress(lease=lease.id, attempt=lease.attempt, reason=Reason.RUNNING, started_at=by_the_node)
+    world.desk.hear("uid-agent-1", said, after(2))
+
+    assert world.state().started_at == by_us
+    assert world.plan(now=300).actions == ()
+    assert world.plan(now=700).actions
 
 
 def test_the_commit_that_the_first_task_found_is_the_runs() -> None:
