@@ -122,6 +122,8 @@ def _read_audit_log(usage: Usage, offset: int) -> None:
     with paths.AUDIT_LOG.open("rb") as log:
         log.seek(offset if offset <= paths.AUDIT_LOG.stat().st_size else 0)
         for line in log:
+            if not line.endswith(b"\n"):
+                break  # it is just being written
             event = json.loads(line)
             reference, code = event.get("objectRef") or {}, event.get("responseStatus", {}).get("code", 0)
             agent = event.get("userAgent", "").split("/")[0].split(" ")[0]
