@@ -61,6 +61,7 @@ class WarmAttempt:
         self._slot: Slot | None = None
         self._commit: str | None = order.sidecar.commit
         self._started_at: datetime | None = None
+        self._announcing: asyncio.TimerHandle | None = None
         self._stop_asked = asyncio.Event()
         self._carrying: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -155,7 +156,7 @@ class WarmAttempt:
             where = {"namespace": self._held.attempt.namespace, "run": self._held.attempt.run}
             carrier = SpoolCarrier(spool, self._shop.door, self._held.attempt, where)
             self._carrying = asyncio.create_task(carrier.carry())
-            at_end.callback(asyncio.create_task(self._say_running()).cancel)
+            at_end.callback(self._say_no_more)
             ended = await running
         summary = await self._collect(slot, ended, has_tree=bool(trees)) if _collects(sidecar) else None
         with contextlib.suppress(TimeoutError):
@@ -164,14 +165,13 @@ class WarmAttempt:
 
     def _begun(self, at: datetime) -> None:
         self._started_at = at
+        self._announcing = asyncio.get_running_loop().call_later(SAY_RUNNING_AFTER, self._say, Reason.RUNNING)
         # Not logged before: whoever reads the log would be woken on a core that the test needs to start.
         log.info("test begun", lease=str(self._held.lease), task=self._order.sidecar.key, run=self._held.attempt.run)
 
-    async def _say_running(self) -> None:
-        while self._started_at is None:  # noqa: ASYNC110 - the slot tells when
-            await asyncio.sleep(SAY_RUNNING_AFTER)
-        await asyncio.sleep(SAY_RUNNING_AFTER)
-        self._say(Reason.RUNNING)
+    def _say_no_more(self) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
 
     def _say(self, reason: Reason) -> None:
         held = self._held

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from dawg_orchestrator.cluster.agents import deployment_manifest
@@ -79,7 +79,7 @@ async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | Non
 async def write_status(
     cluster: Cluster, resource: Resource, namespace: str, name: str, version: int, status: JsonObject
 ) -> JsonObject:
-    """Put the whole status of a run or pool, only if nobody wrote since; Conflict then.
+    """Put the whole status of a run or pool, only if nobody wrote since; Conflict then. Returns its new metadata.
 
     Put and not patched: the apiserver ignores all but the status, and need not work out what a patch makes of it.
     """
@@ -87,7 +87,8 @@ async def write_status(
         "apiVersion": names.API_VERSION, "kind": _KINDS[resource.plural], "status": status,
         "metadata": {"namespace": namespace, "name": name, "resourceVersion": str(version)},
     }  # fmt: skip
-    return await cluster.replace(resource, namespace, name, body, subresource="status")
+    written = await cluster.replace_status(resource, namespace, name, body)
+    return cast("JsonObject", written["metadata"])
 
 
 async def change_agents(

@@ -150,11 +150,14 @@ class Cluster:
         """Merge-patch an object or its subresource; Conflict when ``metadata.resourceVersion`` in the body is old."""
         return await self._request("PATCH", resource.path(namespace, name, subresource), body=body, content=MERGE_PATCH)
 
-    async def replace(
-        self, resource: Resource, namespace: str | None, name: str, body: JsonObject, *, subresource: str | None = None
-    ) -> JsonObject:
-        """Put a whole object or its subresource; Conflict when its resourceVersion is old."""
-        return await self._request("PUT", resource.path(namespace, name, subresource), body=body)
+    async def replace(self, resource: Resource, namespace: str | None, name: str, body: JsonObject) -> JsonObject:
+        """Put a whole object; Conflict when its resourceVersion is old."""
+        return await self._request("PUT", resource.path(namespace, name), body=body)
+
+    async def replace_status(self, resource: Resource, namespace: str, name: str, body: JsonObject) -> JsonObject:
+        """Put a status, and get the new metadata alone; Conflict when the resourceVersion in the body is old."""
+        path = resource.path(namespace, name, "status")
+        return await self._request("PUT", path, body=body, accept=METADATA_ONLY)
 
     async def delete(
         self,

@@ -251,9 +251,10 @@ class Reconciler:
                 self._cluster, AGENTPOOLS, pool.namespace, pool.name, pool.version, status
             )
         except Conflict:
-            written = await self._cluster.get(AGENTPOOLS, pool.namespace, pool.name)
+            self._desk.see_pool(await self._cluster.get(AGENTPOOLS, pool.namespace, pool.name))
         except NotFound:
             self._desk.drop_pool(pool.namespace, pool.name)
             return
+        else:
+            pool.status, pool.version = status, int(written["resourceVersion"])
         pool.written_at = now
-        self._desk.see_pool(written)

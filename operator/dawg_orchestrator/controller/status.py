@@ -17,7 +17,7 @@ from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
-from dawg_orchestrator.planning.changes import keep_waits, same_wait
+from dawg_orchestrator.planning.changes import differing, keep_waits, same_wait
 from dawg_orchestrator.planning.plan import RunPlan
 from dawg_orchestrator.resources.conditions import read_conditions, transitions
 from dawg_orchestrator.resources.model import parse_time
@@ -33,6 +33,7 @@ EVERY = timedelta(seconds=0.5)  # between two writes of a run that goes on; of o
 _FOR_EACH_TASK = timedelta(milliseconds=1)  # since a write costs the apiserver as much as the status is large
 _FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first written as Running, not as Queued
 _TRIES = 5
+_NO_NEWS_OF_A_WAIT = {"term"}  # a new leader need not write to thousands of runs that wait as they did before
 _ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
 
 Contained = tuple[tuple[str, LeaseId], ...]  # reports, each by its agent (pod uid) and lease
@@ -67,7 +68,7 @@ class Reporter:
             return due
         before = run.status
         status = self._with_queue(run, before, plan.status)
-        if status == before:
+        if differing(before, status) <= (_NO_NEWS_OF_A_WAIT if run.started_at is None and not plan.finished else set()):
             await self._accept(run, contained)
             return None
         if not plan.finished and not at_once and run.started_at is None:
@@ -99,14 +100,13 @@ class Reporter:
             except Invalid as error:
                 status = await self._smaller(run, status, contained, error)
                 continue
-            if written["metadata"]["uid"] != run.uid:
+            if written["uid"] != run.uid:
                 self._desk.drop_run(run.uid)
                 return None
-            after: JsonObject = written.get("status") or {}
-            run.status, run.version = after, int(written["metadata"]["resourceVersion"])
+            run.status, run.version = status, int(written["resourceVersion"])
             run.written_at = self._clock()
             await self._accept(run, contained)
-            return after
+            return status
         raise Invalid(f"the status of {run.namespace}/{run.name} is refused even without its tasks", 422)
 
     async def _reread(self, run: Run) -> bool:

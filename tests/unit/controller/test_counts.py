@@ -36,7 +36,7 @@ AROUND = Surroundings(
 class Counted:
     """A leader in memory with one warm agent, and an API that only counts and answers."""
 
-    def __init__(self, slots: int, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, slots: int, clock: Callable[[], datetime] = now, term: int = 1) -> None:
         self.calls: Counter[str] = Counter()  # of everything but runs' status
         self.written: dict[str, list[JsonObject]] = {}  # statuses by run
         self.objects: dict[str, JsonObject] = {}
@@ -45,7 +45,7 @@ class Counted:
         self.changed = asyncio.Condition()
         self.version = 10
         self.queue = WorkQueue(clock)
-        self.desk = Desk(1, self.queue.add, clock())
+        self.desk = Desk(term, self.queue.add, clock())
         self.pool = pool_object(executor="Process", slots=slots, minAgents=1, maxAgents=1)
         self.desk.see_pool(self.pool)
         self.desk.see_pod(pod_object("agent-1"))
@@ -61,12 +61,11 @@ class Counted:
 
     # As the API and as the sessions
 
-    async def replace(self, resource: Resource, _: str, name: str, body: JsonObject, **__: Any) -> JsonObject:
+    async def replace_status(self, resource: Resource, _: str, name: str, body: JsonObject) -> JsonObject:
         if resource is not TESTRUNS:
             self.calls[f"replace {resource.plural}"] += 1
             self.version += 1
-            version = {"resourceVersion": str(self.version)}
-            return {**self.pool, "metadata": {**self.pool["metadata"], **version}, "status": body["status"]}
+            return {"metadata": {**self.pool["metadata"], "resourceVersion": str(self.version)}}
         found = self.objects[name]
         self.version += 1
         found = {**found, "metadata": {**found["metadata"], "resourceVersion": str(self.version)}}
@@ -76,7 +75,7 @@ class Counted:
         async with self.changed:
             self.written.setdefault(name, []).append(body["status"])
             self.changed.notify_all()
-        return found
+        return {"metadata": found["metadata"]}
 
     async def create(self, resource: Resource, _: str, body: JsonObject, **__: Any) -> JsonObject:
         self.calls[f"create {resource.plural}"] += 1
@@ -104,6 +103,13 @@ class Counted:
     def report(self, grant: Grant) -> None:
         result = a_result(started_at=now(), ended_at=now())
         self.desk.hear(AGENT.uid, Report(lease=grant.lease, attempt=grant.attempt, result=result), now())
+
+    async def look(self) -> None:
+        """All that is due, but nothing starts."""
+        while isinstance(key := self.queue._next(), Key):
+            if key.kind != "Dispatch":
+                await self.reconcile(key)
+            self.queue.done(key)
 
     async def until(self, holds: Any) -> None:
         async with asyncio.timeout(10), self.changed:
@@ -159,10 +165,7 @@ async def test_a_change_of_why_a_run_waits_is_written_however_soon_its_turn_foll
 
     async def pass_seconds(count: int) -> None:
         for _ in range(count):
-            while isinstance(key := leader.queue._next(), Key):
-                if key.kind != "Dispatch":  # nothing starts
-                    await leader.reconcile(key)
-                leader.queue.done(key)
+            await leader.look()
             at[0] += timedelta(seconds=1)
 
     leader.create_run("run")
@@ -174,3 +177,19 @@ async def test_a_change_of_why_a_run_waits_is_written_however_soon_its_turn_foll
 
     waits = [status["queue"]["reason"] for status in leader.written["run"]]
     assert waits == ["Starting", "PoolPaused"]
+
+
+async def test_a_new_leader_writes_nothing_to_runs_that_wait_as_before() -> None:
+    at = [now()]
+    former, latter = (Counted(slots=1, clock=lambda: at[0], term=term) for term in (1, 2))
+    former.create_run("run")
+    for leader in (former, latter):
+        latter.objects = former.objects
+        leader.desk.see_run(former.objects["run"])
+        for _ in range(5):
+            await leader.look()
+            at[0] += timedelta(seconds=1)
+
+    assert [status["queue"]["reason"] for status in former.written["run"]] == ["Starting"]
+    assert latter.looks["run"]
+    assert latter.written == {}
