@@ -15,6 +15,7 @@ _GROUPS = {
     Reason.CANCELLED: "Not run",
     Reason.NOT_SEEN: "Waiting and running",
     Reason.TESTS_PENDING: "Merge",
+    Reason.SCHEDULED: "Schedules",
     Reason.AGENTS_READY: "Pools",
 }
 _NOTHING = "Nothing."
@@ -33,6 +34,12 @@ _BESIDE_WHY = {
     Reason.TESTS_PENDING: "wait for the verdict",
     Reason.MERGE_ALLOWED: _NOTHING,
     Reason.MERGE_BLOCKED: "look at the task that the message names: dawg why NAME",
+    Reason.SCHEDULED: _NOTHING,
+    Reason.SUSPENDED: "set spec.suspend: false",
+    Reason.DEADLINE_PASSED: "raise spec.startingDeadline, or start one now: dawg schedule NAME",
+    Reason.OVERTAKEN: "nothing; one run stands for all due times that came while nobody looked",
+    Reason.STILL_ACTIVE: "shorten the run, or set concurrencyPolicy to Allow or Replace",
+    Reason.RUN_REFUSED: "correct what the message names in spec.runTemplate",
     Reason.AGENTS_READY: _NOTHING,
     Reason.AGENTS_STARTING: "wait; if it lasts: kubectl -n NAMESPACE describe pods -l dawg.dev/pool=POOL",
     Reason.WITHIN_LIMITS: _NOTHING,

@@ -59,7 +59,9 @@ def test_the_controller_creates_jobs_and_no_pods() -> None:
     assert ("batch", "jobs", "create") in granted
     assert ("dawg.dev", "testruns/status", "update") in granted
     assert ("", "pods", "create") not in granted
-    assert {verb for _, resource, verb in granted if resource == "testruns"} == {"get", "list", "watch", "delete"}
+    assert {verb for _, resource, verb in granted if resource == "testruns"} == {
+        "get", "list", "watch", "create", "patch", "delete",
+    }  # fmt: skip
     assert {
         resource for _, resource, _ in granted if "rolebinding" in resource or resource == "serviceaccounts"
     } == set()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dawg_orchestrator.client import running, showing
+from dawg_orchestrator.client import running, scheduling, showing
 from dawg_orchestrator.client.exits import USAGE, exit_code_of_error
 from dawg_orchestrator.client.options import with_shared_options
 from dawg_orchestrator.client.running import Name
@@ -125,6 +125,12 @@ _add(showing.queue_test, "dawg queue test --suite smoke", name="test", group=que
 _add(logs, "dawg logs checkout-x7k2p -f", "dawg logs checkout-x7k2p --task unit --attempt 1")
 _add(why, "dawg why checkout-x7k2p", "dawg why checkout-x7k2p -o json")
 _add(running.cancel, "dawg cancel checkout-x7k2p")
+_add(scheduling.schedules, "dawg schedules", "dawg schedules -o json")
+_add(
+    scheduling.schedule,
+    "dawg schedule nightly",
+    "dawg wait $(dawg schedule nightly -o json | jq -r '.status.active[0]')",
+)
 _add(showing.history, "dawg history --verdict Failed", "dawg history -A --limit 100 -o json")
 _add(showing.metrics, "dawg metrics", "dawg metrics -A -o json")
 _add(showing.version, "dawg version", "dawg version --client")

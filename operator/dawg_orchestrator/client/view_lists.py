@@ -25,30 +25,31 @@ METRICS = (
 )
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+def table(*columns: str) -> Table:
+    """A table without lines, with these headings."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+        made.add_column(column, overflow="fold")
+    return made
 
 
 def pools_view(pools: Sequence[JsonObject], namespace: str) -> RenderableType:
     """Agents: ready of wanted, within which limits, how busy, and why not."""
     if not pools:
         return Text(f"namespace {namespace!r} has no AgentPool; a run there waits until one is created")
-    table = _table("POOL", "EXECUTOR", "AGENTS", "MIN-MAX", "BUSY SLOTS", "QUEUED", "OLDEST", "READY", "REASON")
+    shown = table("POOL", "EXECUTOR", "AGENTS", "MIN-MAX", "BUSY SLOTS", "QUEUED", "OLDEST", "READY", "REASON")
     for pool in pools:
         spec, status = pool.get("spec") or {}, pool.get("status") or {}
         slots = int(spec.get("slots", 0)) * int(status.get("readyAgents", 0))
         ready = condition_of(pool, "Ready")
-        table.add_row(
+        shown.add_row(
             word(pool["metadata"]["name"]), word(spec.get("executor", "-")),
             f"{status.get('readyAgents', 0)}/{status.get('desiredAgents', 0)}",
             f"{spec.get('minAgents', '-')}-{spec.get('maxAgents', '-')}" + (" paused" if spec.get("paused") else ""),
             f"{status.get('busySlots', 0)}/{slots}", str(status.get("queuedTasks", 0)),
             seconds(status.get("oldestQueuedSeconds")), word(ready.get("status", "-")), word(ready.get("reason", "-")),
         )  # fmt: skip
-    return table
+    return shown
 
 
 def condition_of(thing: JsonObject, type: str) -> JsonObject:  # noqa: A002
@@ -61,54 +62,54 @@ def runs_view(runs: Sequence[Run], namespace: str, now: datetime, *, left_out: i
     """Runs, one a line."""
     if not runs:
         return Text(f"namespace {namespace!r} has no TestRun; start one with: dawg run -f testrun.yaml")
-    table = _table("TESTRUN", "VERDICT", "PROGRESS", "TESTS", "MERGE", "POOL", "AGE", "REASON")
+    shown = table("TESTRUN", "VERDICT", "PROGRESS", "TESTS", "MERGE", "POOL", "AGE", "REASON")
     for run in runs:
         done, total = progress(run)
-        table.add_row(
+        shown.add_row(
             word(run.name), verdict_word(state_of(run)), f"{done}/{total}" if total else "-", counts(run.status.tests),
             "blocked" if run.status.merge_blocked else "allowed", word(run.spec.get("pool", "-")),
             age(run.metadata.get("creationTimestamp"), now), word(why_of(run)[0] or "-"),
         )  # fmt: skip
-    return Group(table, Text(f"and {left_out} older ones; --limit shows more", style="dim")) if left_out else table
+    return Group(shown, Text(f"and {left_out} older ones; --limit shows more", style="dim")) if left_out else shown
 
 
 def queue_view(entries: Sequence[JsonObject]) -> RenderableType:
     """Waiting tasks in the order in which they will be granted."""
     if not entries:
         return Text("nothing waits")
-    table = _table("POSITION", "NAMESPACE", "TESTRUN", "TASK", "POOL", "PRIORITY", "WAITING", "REASON", "MESSAGE")
+    shown = table("POSITION", "NAMESPACE", "TESTRUN", "TASK", "POOL", "PRIORITY", "WAITING", "REASON", "MESSAGE")
     for entry in entries:
-        table.add_row(
+        shown.add_row(
             str(entry.get("position") or "-"), word(entry.get("namespace", "-")), word(entry.get("run", "-")),
             word(entry.get("task", "-")), word(entry.get("pool", "-")),
             word(entry.get("priority", "-")), seconds(entry.get("waitingSeconds")), word(entry.get("reason") or "-"),
             word(entry.get("message") or ""),
         )  # fmt: skip
-    return table
+    return shown
 
 
 def history_view(entries: Sequence[JsonObject], now: datetime) -> RenderableType:
     """Finished runs, newest first."""
     if not entries:
         return Text("no finished run is recorded")
-    table = _table("TESTRUN", "VERDICT", "TESTS", "DURATION", "FINISHED", "COMMIT")
+    shown = table("TESTRUN", "VERDICT", "TESTS", "DURATION", "FINISHED", "COMMIT")
     for entry in entries:
         tests = entry.get("tests")
         commit = str(entry.get("commit") or "-")
         finished = entry.get("finished")
-        table.add_row(
+        shown.add_row(
             word(f"{entry.get('namespace', '')}/{entry.get('name', '')}".lstrip("/")),
             verdict_word(str(entry.get("verdict") or "-")),
             counts(TestCounts.model_validate(tests)) if isinstance(tests, Mapping) else "-",
             seconds(entry.get("durationSeconds")), f"{age(finished, now)} ago" if finished else "-", word(commit[:12]),
         )  # fmt: skip
-    return table
+    return shown
 
 
 def metrics_view(metrics: JsonObject) -> RenderableType:
     """The six numbers."""
-    table = Table.grid(padding=(0, 2))
+    shown = Table.grid(padding=(0, 2))
     for label, key, form in METRICS:
         value = metrics.get(key)
-        table.add_row(label, form.format(value) if isinstance(value, (int, float)) else "not known yet")
-    return table
+        shown.add_row(label, form.format(value) if isinstance(value, (int, float)) else "not known yet")
+    return shown

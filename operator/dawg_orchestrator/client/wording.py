@@ -54,6 +54,14 @@ def age(created: object, now: datetime) -> str:
         return "-"
 
 
+def until(time: object, now: datetime) -> str:
+    """How long until then; a dash for what is no time."""
+    try:
+        return f"in {short_duration(parse_time(time) - now)}"
+    except ValueError:
+        return "-"
+
+
 def state_of(run: Run) -> str:
     """One word for a run: its verdict, or how far it is."""
     if run.status.verdict is not None:

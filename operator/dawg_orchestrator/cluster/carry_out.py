@@ -33,7 +33,7 @@ from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_micro_time
 from dawg_orchestrator.resources.reasons import Reason
 
-_KINDS = {"testruns": "TestRun", "agentpools": "AgentPool"}
+_KINDS = {"testruns": "TestRun", "agentpools": "AgentPool", "schedules": "Schedule"}
 _OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 
 
@@ -79,7 +79,7 @@ async def delete_job(cluster: Cluster, namespace: str, name: str, uid: str | Non
 async def write_status(
     cluster: Cluster, resource: Resource, namespace: str, name: str, version: int, status: JsonObject
 ) -> JsonObject:
-    """Put the whole status of a run or pool, only if nobody wrote since; Conflict then. Returns its new metadata.
+    """Put the whole status of one of our objects, only if nobody wrote since; Conflict then. Returns its new metadata.
 
     Put and not patched: the apiserver ignores all but the status, and need not work out what a patch makes of it.
     """

@@ -9,6 +9,7 @@ from dawg_orchestrator.cluster.client import (
     DEPLOYMENTS,
     JOBS,
     PODS,
+    SCHEDULES,
     TESTRUNS,
     Cluster,
     JsonObject,
@@ -27,6 +28,7 @@ WATCHED: tuple[tuple[Resource, dict[str, str]], ...] = (
     (DEPLOYMENTS, AGENTS_ONLY),
     (PODS, AGENTS_ONLY),
     (AGENTPOOLS, {}),
+    (SCHEDULES, {}),
     (JOBS, TASKS_ONLY),
     (TESTRUNS, UNFINISHED),
 )

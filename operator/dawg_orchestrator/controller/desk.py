@@ -20,6 +20,7 @@ from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
+from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.agentpool import DeploymentFact
@@ -62,6 +63,7 @@ class Desk:
         self.pools: dict[PoolKey, Pool] = {}
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
+        self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
         self._uid_by_name: dict[PoolKey, str] = {}
         self.jobs = JobBook()
         self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -142,6 +144,8 @@ class Desk:
         self.jobs.forget(uid)
         if run is None:
             return
+        if run.schedule is not None:
+            self.timetable.run_ended(run.schedule)
         if self._uid_by_name.get((run.namespace, run.name)) == uid:
             del self._uid_by_name[run.namespace, run.name]
         if run.group is not None:

@@ -17,6 +17,7 @@ from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.records import Pool, Run
+from dawg_orchestrator.controller.scheduling import Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue
@@ -56,6 +57,7 @@ class Reconciler:
         self._cluster, self._desk, self._sessions, self._queue = cluster, desk, sessions, queue
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
+        self._scheduling = Scheduling(cluster, desk.timetable, desk.term, queue, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -82,6 +84,8 @@ class Reconciler:
             await self._granting.dispatch((key.namespace, key.name))
         elif key.kind == "AgentPool":
             await self._look_at_pool((key.namespace, key.name))
+        elif key.kind == "Schedule":
+            await self._scheduling.look((key.namespace, key.name))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:

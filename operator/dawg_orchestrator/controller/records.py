@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
+from dawg_orchestrator.controller.timetable import ScheduleKey, schedule_of
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.facts import JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand
@@ -65,6 +66,7 @@ class Run:
     started_at: datetime | None = None
     superseded: bool = False
     keep: bool = False
+    schedule: ScheduleKey | None = None  # that has started it
     ready: tuple[QueuedTask, ...] = ()
     awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
     advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
@@ -139,6 +141,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         jobs=jobs,
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
+        schedule=schedule_of(metadata),
     )
     try:
         _restore(run, status, now)

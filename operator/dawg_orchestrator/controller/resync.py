@@ -12,6 +12,7 @@ from dawg_orchestrator.cluster.client import (
     DEPLOYMENTS,
     JOBS,
     PODS,
+    SCHEDULES,
     TESTRUNS,
     Cluster,
     JsonObject,
@@ -32,7 +33,7 @@ def tell(desk: Desk, resource: Resource, obj: JsonObject) -> None:
     """Put a listed object on the desk. One that the desk breaks on must not end the leader, and the next one too."""
     see = {
         TESTRUNS: desk.see_run, AGENTPOOLS: desk.see_pool, JOBS: desk.see_job,
-        PODS: desk.see_pod, DEPLOYMENTS: desk.see_deployment,
+        PODS: desk.see_pod, DEPLOYMENTS: desk.see_deployment, SCHEDULES: desk.timetable.see,
     }  # fmt: skip
     try:
         see[resource](obj)
@@ -79,7 +80,7 @@ async def keep_in_step(
 
 
 async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Callable[[str], Awaitable[None]]) -> None:
-    await _compare_pools(cluster, namespace, desk)
+    await _compare_whole(cluster, namespace, desk)
     for resource in (PODS, JOBS, TESTRUNS):
         known_before = _known(desk, resource, namespace)
         live = await live_metadata(cluster, resource, namespace, dict(WATCHED)[resource])
@@ -91,10 +92,14 @@ async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Cal
             await _verify_gone(cluster, resource, namespace, uid, known_before[uid], desk, forget_run)
 
 
-async def _compare_pools(cluster: Cluster, namespace: str, desk: Desk) -> None:
-    """Pools and Deployments are few: listed whole. What the list lacks is asked for before it is dropped."""
-    for resource in (AGENTPOOLS, DEPLOYMENTS):
-        known_before = desk.pool_names(namespace) if resource is AGENTPOOLS else desk.deployment_names(namespace)
+async def _compare_whole(cluster: Cluster, namespace: str, desk: Desk) -> None:
+    """Of what there are few: listed whole. What the list lacks is asked for before it is dropped."""
+    for resource, known, drop in (
+        (AGENTPOOLS, desk.pool_names, desk.drop_pool),
+        (DEPLOYMENTS, desk.deployment_names, desk.drop_deployment_named),
+        (SCHEDULES, desk.timetable.names_in, desk.timetable.drop),
+    ):
+        known_before = known(namespace)
         items, _ = await cluster.list(resource, namespace, dict(WATCHED)[resource])
         for item in items:
             tell(desk, resource, item)
@@ -103,7 +108,6 @@ async def _compare_pools(cluster: Cluster, namespace: str, desk: Desk) -> None:
                 tell(desk, resource, await cluster.get(resource, namespace, name))
             except NotFound:
                 log.info("an event was lost", kind=resource.plural, namespace=namespace, name=name)
-                drop = desk.drop_pool if resource is AGENTPOOLS else desk.drop_deployment_named
                 drop(namespace, name)
 
 

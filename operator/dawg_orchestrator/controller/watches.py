@@ -13,7 +13,7 @@ from typing import Any
 
 import kopf
 
-from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS, TESTRUNS, Resource
+from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS, SCHEDULES, TESTRUNS, Resource
 from dawg_orchestrator.cluster.credentials import service_account_server
 from dawg_orchestrator.cluster.observe import WATCHED
 from dawg_orchestrator.controller.desk import Desk
@@ -36,13 +36,8 @@ def make_registry(desk: Desk) -> kopf.OperatorRegistry:
         # By address, as all our other calls: a DNS that is down must not blind the watches.
         return dataclasses.replace(found, server=service_account_server())
 
-    @kopf.on.event(*_selector(AGENTPOOLS), registry=registry)
-    async def pool_changed(*, event: kopf.RawEvent, **_: Any) -> None:
-        if event["type"] == "DELETED":
-            metadata = event["object"]["metadata"]
-            desk.drop_pool(metadata["namespace"], metadata["name"])
-        else:
-            desk.see_pool(dict(event["object"]))
+    def named(drop: Callable[[str, str], None]) -> Told:
+        return lambda obj: drop(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     def told(gone: Told, there: Told) -> Callable[..., Awaitable[None]]:
         async def changed(*, event: kopf.RawEvent, **_: Any) -> None:
@@ -54,6 +49,8 @@ def make_registry(desk: Desk) -> kopf.OperatorRegistry:
         (JOBS, desk.drop_job, desk.see_job),
         (PODS, desk.drop_pod, desk.see_pod),
         (DEPLOYMENTS, desk.drop_deployment, desk.see_deployment),
+        (AGENTPOOLS, named(desk.drop_pool), desk.see_pool),
+        (SCHEDULES, named(desk.timetable.drop), desk.timetable.see),
     ):
         kopf.on.event(*_selector(resource), id=resource.plural, registry=registry)(told(gone, there))
     return registry

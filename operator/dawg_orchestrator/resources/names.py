@@ -7,6 +7,7 @@ the same name, and two different children never do, so "already exists" means "a
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 
 GROUP = "dawg.dev"
 VERSION = "v1alpha1"
@@ -25,6 +26,9 @@ RUN_NAME = f"{GROUP}/run"  # annotation on Jobs and pods (a run's name may be lo
 KEY = f"{GROUP}/key"  # annotation: task with cell and shard, as people read it
 FOR_TESTS = f"{GROUP}/for-tests"  # label by which a Secret's owner allows tests to use it
 HOSTS = f"{GROUP}/hosts"  # annotation of a git Secret: hosts its credentials may be sent to, comma-separated
+SCHEDULE = f"{GROUP}/schedule"  # label on the runs that a Schedule started: its name, or a hash of a longer one
+DUE = f"{GROUP}/due"  # annotation on such a run: the time that it was due
+TRIGGER = f"{GROUP}/trigger"  # annotation on a Schedule: anything new starts a run now; on that run: what it was
 SUITE = f"{GROUP}/suite"  # label of a Workflow: what `dawg queue test --suite` starts
 
 AGENT_SERVICE_ACCOUNT = "dawg-agent"
@@ -51,3 +55,13 @@ def child_name(run_name: str, run_uid: str, key: str, attempt: int) -> str:
 def deployment_name(pool_name: str, template_hash: str) -> str:
     """The name of a pool's agents for one template."""
     return f"{pool_name[:_RUN_PART].strip('-.').replace('.', '-')}-agents-{template_hash}"
+
+
+def scheduled_name(schedule: str, uid: str, due: datetime) -> str:
+    """The name of the run of a due time (UTC): readable, and the same whoever makes it."""
+    return f"{schedule[:_RUN_PART].strip('-.')}-{due:%Y%m%d%H%M}-{short_hash(uid)[:4]}"
+
+
+def triggered_name(schedule: str, uid: str, trigger: str) -> str:
+    """The name of the run that somebody asked a Schedule for."""
+    return f"{schedule[:_RUN_PART].strip('-.')}-{short_hash(uid, trigger)}"

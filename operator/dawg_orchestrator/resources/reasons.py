@@ -110,6 +110,14 @@ class Reason(StrEnum):
     MERGE_ALLOWED = "MergeAllowed", "Every task that decides has passed."
     MERGE_BLOCKED = "MergeBlocked", "A task that decides did not pass."
 
+    # Schedules
+    SCHEDULED = "Scheduled", "The schedule starts a run at its next due time."
+    SUSPENDED = "Suspended", "The schedule is suspended."
+    DEADLINE_PASSED = "DeadlinePassed", "The due time was noticed later than startingDeadline allows."
+    OVERTAKEN = "Overtaken", "A later due time had come as well; only the last one starts a run."
+    STILL_ACTIVE = "StillActive", "The run of an earlier due time had not ended, and concurrencyPolicy is Forbid."
+    RUN_REFUSED = "RunRefused", "The cluster does not accept the run that the schedule describes."
+
     # Pools
     AGENTS_READY = "AgentsReady", "As many agents as wanted are connected."
     AGENTS_STARTING = "AgentsStarting", "Agents are being started."

@@ -47,10 +47,15 @@ class ScheduleSpec(Model):
     run_template: RunTemplate
 
 
-class MissedFiring(Model):
-    """A due time that did not become a run, and why."""
+MAX_MISSED = 20
 
-    time: Time
+
+class MissedFiring(Model):
+    """Due times in a row that did not become runs, and why."""
+
+    time: Time  # the last of them
+    first: Time | None = None  # when there are several
+    count: int = Field(default=1, ge=1)
     reason: str = Field(max_length=64)
     message: str = Field(default="", max_length=1024)
 
@@ -61,11 +66,12 @@ class ScheduleStatus(Model):
     term: int | None = None
     observed_generation: int | None = None
     last_schedule_time: Time | None = None
+    settled_until: Time | None = None  # every due time up to here has become a run, or stands in missed
     next_schedule_time: Time | None = None
     predicted_start: Time | None = None
     prediction_reason: str | None = Field(default=None, max_length=1024)
     active: list[Annotated[str, Field(max_length=253)]] = Field(default_factory=list, max_length=100)
-    missed: list[MissedFiring] = Field(default_factory=list, max_length=20)
+    missed: list[MissedFiring] = Field(default_factory=list, max_length=MAX_MISSED)
     last_trigger: str | None = Field(default=None, max_length=253)
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -1,0 +1,35 @@
+"""Schedules as a table. Pure: JSON in, something to print out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from dawg_orchestrator.client.view_lists import condition_of, table
+from dawg_orchestrator.client.wording import age, until, word
+
+JsonObject = Mapping[str, Any]
+
+
+def schedules_view(schedules: Sequence[JsonObject], namespace: str, now: datetime) -> RenderableType:
+    """When each fires next, what it started last, what it missed, and why it does not fire."""
+    if not schedules:
+        return Text(f"namespace {namespace!r} has no Schedule; `kubectl apply -f examples/schedule.yaml` makes one")
+    shown = table("SCHEDULE", "CRON", "TIMEZONE", "NEXT", "LAST", "ACTIVE", "MISSED", "READY", "REASON", "MESSAGE")
+    for schedule in schedules:
+        spec, status = schedule.get("spec") or {}, schedule.get("status") or {}
+        ready = condition_of(schedule, "Ready")
+        last = status.get("lastScheduleTime")
+        shown.add_row(
+            word(schedule["metadata"]["name"]), word("; ".join(spec.get("cron") or ())),
+            word(spec.get("timezone", "UTC")), until(status.get("nextScheduleTime"), now),
+            f"{age(last, now)} ago" if last else "-", str(len(status.get("active") or ())),
+            str(sum(entry.get("count", 1) for entry in status.get("missed") or ())), word(ready.get("status", "-")),
+            word(ready.get("reason", "-")),
+            word("" if ready.get("status") == "True" else ready.get("message", "")),
+        )  # fmt: skip
+    return shown

@@ -1,0 +1,84 @@
+"""The runs of a Schedule: created once, found, cancelled, forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
+from dawg_orchestrator.cluster.pods import owner
+from dawg_orchestrator.errors import Conflict, Forbidden, Invalid, NotFound
+from dawg_orchestrator.planning.schedule import StartRun
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.model import format_time
+
+_LABEL_LENGTH = 63
+
+
+class RunRefused(Exception):
+    """The cluster will never take the run that the schedule describes; the text says why."""
+
+
+async def start_run(
+    cluster: Cluster, namespace: str, schedule: tuple[str, str], template: JsonObject, start: StartRun
+) -> JsonObject:
+    """The run of a due time, created or found; ``schedule`` is (name, uid). RunRefused when it can never be."""
+    name, uid = schedule
+    body = run_manifest(namespace, name, uid, template, start)
+    try:
+        return await cluster.create(TESTRUNS, namespace, body)
+    except Conflict:
+        found = await cluster.get(TESTRUNS, namespace, start.name)
+        if any(reference.get("uid") == uid for reference in found["metadata"].get("ownerReferences") or ()):
+            return found
+        raise RunRefused(f"a TestRun named {start.name} exists and is none of this schedule's") from None
+    except (Invalid, Forbidden, NotFound) as error:
+        raise RunRefused(f"the cluster does not accept the run: {error}") from error
+
+
+def run_manifest(namespace: str, schedule: str, uid: str, template: JsonObject, start: StartRun) -> JsonObject:
+    """The run as the template describes it, named and marked."""
+    given: dict[str, Any] = template.get("metadata") or {}
+    marks = {names.DUE: due_mark(start.due)} if start.due is not None else {names.TRIGGER: start.trigger or ""}
+    return {
+        "apiVersion": names.API_VERSION, "kind": "TestRun",
+        "metadata": {
+            "namespace": namespace, "name": start.name,
+            "labels": {**(given.get("labels") or {}), names.SCHEDULE: label(schedule)},
+            "annotations": {**(given.get("annotations") or {}), **marks},
+            "ownerReferences": [owner("Schedule", schedule, uid)],
+        },
+        "spec": template.get("spec") or {},
+    }  # fmt: skip
+
+
+def due_mark(due: datetime) -> str:
+    """How a run says when it was due."""
+    return format_time(due)
+
+
+def label(schedule: str) -> str:
+    """A schedule's name as a label's value."""
+    return schedule if len(schedule) <= _LABEL_LENGTH else f"{schedule[:50].strip('-.')}-{names.short_hash(schedule)}"
+
+
+async def runs_of(cluster: Cluster, namespace: str, schedule: str, uid: str) -> JsonObjects:
+    """All runs that the schedule has started and that still exist."""
+    items, _ = await cluster.list(TESTRUNS, namespace, {"labelSelector": f"{names.SCHEDULE}={label(schedule)}"})
+    return [
+        item for item in items
+        if any(reference.get("uid") == uid for reference in item["metadata"].get("ownerReferences") or ())
+    ]  # fmt: skip
+
+
+async def stop_run(cluster: Cluster, namespace: str, name: str) -> None:
+    """Cancel a run; one that is gone is fine."""
+    try:
+        await cluster.patch(TESTRUNS, namespace, name, {"spec": {"cancelled": True}})
+    except NotFound:
+        return
+
+
+async def forget_run(cluster: Cluster, namespace: str, name: str, uid: str) -> None:
+    """Delete a finished run."""
+    await cluster.delete(TESTRUNS, namespace, name, uid=uid)

@@ -1,0 +1,89 @@
+"""One look at a Schedule: its runs as they are, a plan, runs started, then status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import assert_never
+
+import structlog
+
+from dawg_orchestrator.cluster import carry_out, scheduled
+from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
+from dawg_orchestrator.controller.timetable import Schedule, ScheduleKey, Timetable, scheduled_run
+from dawg_orchestrator.controller.workqueue import Key, WorkQueue
+from dawg_orchestrator.errors import ClusterError, Conflict, NotFound
+from dawg_orchestrator.planning.changes import differing
+from dawg_orchestrator.planning.schedule import ForgetRun, SchedulePlan, StartRun, StopRun, plan_schedule
+
+log = structlog.get_logger()
+
+
+class Scheduling:
+    """Brings Schedules to where their plans say they should be."""
+
+    def __init__(
+        self, cluster: Cluster, timetable: Timetable, term: int, queue: WorkQueue, clock: Callable[[], datetime]
+    ) -> None:
+        self._cluster, self._timetable, self._term = cluster, timetable, term
+        self._queue, self._clock = queue, clock
+
+    async def look(self, key: ScheduleKey) -> None:
+        """Start what is due, and write what became of it."""
+        schedule = self._timetable.schedules.get(key)
+        if schedule is None:
+            return
+        await self._find_runs(schedule)
+        now = self._clock()
+        plan = plan_schedule(schedule.facts(self._term, None), now)
+        try:
+            await self._carry_out(schedule, plan)
+        except scheduled.RunRefused as refused:
+            plan = plan_schedule(schedule.facts(self._term, str(refused)), now)
+            await self._carry_out(schedule, plan)
+        await self._report(schedule, plan)
+        if plan.check_again_at is not None:
+            self._queue.add(Key("Schedule", *key), plan.check_again_at)
+
+    async def _find_runs(self, schedule: Schedule) -> None:
+        if schedule.runs_known:
+            return
+        schedule.runs_known = True  # at once: what ends while they are listed asks for another list
+        try:
+            found = await scheduled.runs_of(self._cluster, schedule.namespace, schedule.name, schedule.uid)
+        except ClusterError:
+            schedule.runs_known = False
+            raise
+        schedule.runs = {run.uid: run for run in map(scheduled_run, found)}
+
+    async def _carry_out(self, schedule: Schedule, plan: SchedulePlan) -> None:
+        where = schedule.namespace
+        for action in plan.actions:
+            match action:
+                case StartRun():
+                    about = (schedule.name, schedule.uid)
+                    made = await scheduled.start_run(self._cluster, where, about, schedule.template, action)
+                    run = scheduled_run(made)
+                    schedule.runs[run.uid] = run
+                    log.info("run started", namespace=where, schedule=schedule.name, run=run.name)
+                case StopRun(name, _):
+                    await scheduled.stop_run(self._cluster, where, name)
+                case ForgetRun(name, uid):
+                    await scheduled.forget_run(self._cluster, where, name, uid)
+                    schedule.runs.pop(uid, None)
+                case _:
+                    assert_never(action)
+
+    async def _report(self, schedule: Schedule, plan: SchedulePlan) -> None:
+        if not differing(schedule.status, plan.status):
+            return
+        try:
+            written = await carry_out.write_status(
+                self._cluster, SCHEDULES, schedule.namespace, schedule.name, schedule.version, plan.status
+            )
+        except Conflict:  # somebody changed it meanwhile: the next look is made of what they wrote
+            self._timetable.see(await self._cluster.get(SCHEDULES, schedule.namespace, schedule.name))
+        except NotFound:
+            self._timetable.drop(schedule.namespace, schedule.name)
+        else:
+            schedule.status, schedule.version = plan.status, int(written["resourceVersion"])

@@ -1,0 +1,122 @@
+"""The Schedules that the leader knows, and the runs that each has started. No I/O, as all of the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from dawg_orchestrator.planning.schedule import ScheduledRun, ScheduleFacts
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.schedule import ScheduleSpec, ScheduleStatus
+
+JsonObject = dict[str, Any]
+ScheduleKey = tuple[str, str]  # namespace, name
+_LONGEST_TRIGGER = 253
+
+
+@dataclass(slots=True)
+class Schedule:
+    """A Schedule: as parsed, and as written, since its runs are made of exactly that."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    created: datetime
+    spec: ScheduleSpec
+    template: JsonObject
+    status: JsonObject
+    trigger: str | None
+    runs: dict[str, ScheduledRun] = field(default_factory=dict)  # by uid
+    runs_known: bool = False  # as they are in the cluster
+
+    def facts(self, term: int, refused: str | None) -> ScheduleFacts:
+        """All that decides about it."""
+        return ScheduleFacts(
+            namespace=self.namespace, name=self.name, uid=self.uid, generation=self.generation, created=self.created,
+            term=term, spec=self.spec, written=self.status, runs=tuple(self.runs.values()), trigger=self.trigger,
+            refused=refused,
+        )  # fmt: skip
+
+
+class Timetable:
+    """All Schedules; ``wake`` is called with those that should be looked at."""
+
+    def __init__(self, wake: Callable[[ScheduleKey], None]) -> None:
+        self.schedules: dict[ScheduleKey, Schedule] = {}
+        self._wake = wake
+
+    def see(self, obj: JsonObject) -> None:
+        """A Schedule as listed or watched; one that the schema was got around for counts as gone."""
+        metadata = obj["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        try:
+            found = parse_schedule(obj)
+        except ValidationError:
+            self.drop(*key)
+            return
+        known = self.schedules.get(key)
+        if known is not None and known.uid == found.uid:
+            if found.version <= known.version:
+                return
+            found.runs, found.runs_known = known.runs, known.runs_known
+        self.schedules[key] = found
+        self._wake(key)
+
+    def drop(self, namespace: str, name: str) -> None:
+        """A Schedule is gone; its runs go by ownership."""
+        self.schedules.pop((namespace, name), None)
+
+    def names_in(self, namespace: str) -> set[str]:
+        """All Schedules of a namespace."""
+        return {name for where, name in self.schedules if where == namespace}
+
+    def run_ended(self, owner: ScheduleKey) -> None:
+        """One of its runs has its verdict or is gone; which one, the cluster knows."""
+        schedule = self.schedules.get(owner)
+        if schedule is not None:
+            schedule.runs_known = False
+            self._wake(owner)
+
+
+def parse_schedule(obj: JsonObject) -> Schedule:
+    """A Schedule from the API's object; ValidationError where the schema was got around."""
+    metadata, spec = obj["metadata"], obj.get("spec") or {}
+    trigger = (metadata.get("annotations") or {}).get(names.TRIGGER)
+    return Schedule(
+        namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"],
+        version=int(metadata.get("resourceVersion") or 0), generation=metadata.get("generation", 1),
+        created=parse_time(metadata["creationTimestamp"]), spec=ScheduleSpec.model_validate(spec),
+        template=spec.get("runTemplate") or {}, status=_readable(obj.get("status") or {}),
+        trigger=trigger[:_LONGEST_TRIGGER] if trigger else None,
+    )  # fmt: skip
+
+
+def _readable(status: JsonObject) -> JsonObject:
+    """The status, or none where somebody has written what is none: its runs tell what has started."""
+    try:
+        ScheduleStatus.model_validate(status)
+    except ValidationError:
+        return {}
+    return status
+
+
+def schedule_of(metadata: Mapping[str, Any]) -> ScheduleKey | None:
+    """The Schedule that owns a run."""
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == "Schedule" and owner.get("controller") and owner.get("apiVersion") == names.API_VERSION:
+            return metadata["namespace"], owner["name"]
+    return None
+
+
+def scheduled_run(obj: JsonObject) -> ScheduledRun:
+    """A TestRun as its Schedule knows it."""
+    metadata = obj["metadata"]
+    verdict = (obj.get("status") or {}).get("verdict")
+    return ScheduledRun(metadata["name"], metadata["uid"], parse_time(metadata["creationTimestamp"]), verdict)

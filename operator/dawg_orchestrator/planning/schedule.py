@@ -1,0 +1,271 @@
+"""What a Schedule does next: which due times become runs, and why each other one does not.
+
+    settledUntil ──► due times ──► the last one, within its deadline: a TestRun named after it
+                              └──► every other one: status.missed, with its reason
+
+A run's name is made of its due time, so creating it twice is impossible, and a due time is settled on status only when
+its run exists. So each one starts exactly one run or is recorded, whoever leads and whatever happens in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.cron import check_cron, due_times
+from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
+from dawg_orchestrator.resources.model import format_duration, format_time, parse_time
+from dawg_orchestrator.resources.names import scheduled_name, triggered_name
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.schedule import MAX_MISSED, MissedFiring, ScheduleSpec
+from dawg_orchestrator.resources.verdict import GREEN
+
+_AT_A_LOOK = 500  # due times after a long absence: others want to be looked at, too
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """A TestRun that the schedule has started; ``verdict`` once it has one."""
+
+    name: str
+    uid: str
+    created: datetime
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFacts:
+    """All that decides about one schedule."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: datetime
+    term: int
+    spec: ScheduleSpec
+    written: Mapping[str, Any]  # the status as it stands
+    runs: Sequence[ScheduledRun]
+    trigger: str | None = None  # the annotation by which people start it
+    refused: str | None = None  # what the cluster said to the last run, when it did not accept it
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Create the run of a due time, or of a trigger."""
+
+    name: str
+    due: datetime | None
+    trigger: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """Cancel a run that another one replaces."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRun:
+    """Delete a finished run beyond the history limits."""
+
+    name: str
+    uid: str
+
+
+ScheduleAction = StartRun | StopRun | ForgetRun
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePlan:
+    """The plan for one schedule: what to do before ``status`` is written, and when to look again."""
+
+    status: dict[str, Any]
+    actions: tuple[ScheduleAction, ...] = ()
+    check_again_at: datetime | None = None
+
+
+def plan_schedule(facts: ScheduleFacts, now: datetime) -> SchedulePlan:
+    """The plan for a schedule."""
+    try:
+        check_cron(facts.spec.cron, facts.spec.timezone)
+    except InvalidSpec as error:
+        return _plan_invalid(facts, Reason.INVALID_SPEC, str(error), now)
+    if facts.spec.when is not None:
+        told = "spec.when: conditions need commits, which this release does not watch; remove the field"
+        return _plan_invalid(facts, Reason.NOT_AVAILABLE, told, now)
+    if facts.spec.smart is not None:
+        told = "spec.smart: this release starts runs at their due times only; remove the field"
+        return _plan_invalid(facts, Reason.NOT_AVAILABLE, told, now)
+    since = _settled_until(facts, now)
+    due = list(islice(_due_until(facts.spec, since, now), _AT_A_LOOK))
+    more = len(due) == _AT_A_LOOK
+    existing = {run.name for run in facts.runs}
+    fired = [time for time in due if scheduled_name(facts.name, facts.uid, time) in existing]  # but not yet written
+    missed, start = _sort(facts, [time for time in due if time not in fired], now, due[len(due) if more else -1 :])
+    actions: list[ScheduleAction] = []
+    active = [run for run in facts.runs if run.verdict is None]
+    pressed = facts.trigger if facts.trigger and facts.trigger != facts.written.get("lastTrigger") else None
+    if pressed is not None and facts.refused is not None:
+        missed.append(_skipped([now.replace(microsecond=0)], Reason.RUN_REFUSED, facts.refused))
+    elif start is not None or pressed is not None:
+        if facts.spec.concurrency_policy == "Replace":
+            actions += [StopRun(run.name, run.uid) for run in active]
+        if start is not None:
+            actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start))
+        if pressed is not None:
+            actions.append(StartRun(triggered_name(facts.name, facts.uid, pressed), None, pressed))
+    actions += _beyond_limits(facts)
+    settled = due[-1] if due else since
+    following = next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
+    last = max(fired, default=None) if start is None else start
+    status = _status(facts, settled, last, missed, pressed, following, active, actions, now)
+    return SchedulePlan(status, tuple(actions), now if more else following)
+
+
+def _settled_until(facts: ScheduleFacts, now: datetime) -> datetime:
+    """From when on due times count. Of a spec that has just changed only those from now on."""
+    settled = facts.written.get("settledUntil")
+    if not settled:
+        return facts.created
+    if facts.written.get("observedGeneration") != facts.generation:
+        return max(parse_time(settled), now)
+    return parse_time(settled)
+
+
+def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Any:
+    for due in due_times(spec.cron, spec.timezone, since):
+        if due > now:
+            return
+        yield due
+
+
+def _sort(
+    facts: ScheduleFacts, due: Sequence[datetime], now: datetime, latest: Sequence[datetime]
+) -> tuple[list[MissedFiring], datetime | None]:
+    """Whether the latest due time starts a run; all others with their reasons."""
+    spec = facts.spec
+    if not due:
+        return [], None
+    if spec.suspend:
+        return [_skipped(due, Reason.SUSPENDED, "set spec.suspend: false")], None
+    late = [time for time in due if spec.starting_deadline is not None and now - time > spec.starting_deadline]
+    in_time = due[len(late) :]
+    missed = []
+    if late:
+        allowed = format_duration(spec.starting_deadline) if spec.starting_deadline is not None else ""
+        missed.append(_skipped(late, Reason.DEADLINE_PASSED, f"no controller looked within {allowed}"))
+    last = [time for time in in_time if time in latest]
+    overtaken = in_time[: len(in_time) - len(last)]
+    if overtaken:
+        missed.append(_skipped(overtaken, Reason.OVERTAKEN, "no controller looked in time"))
+    if not last:
+        return missed, None
+    active = [run.name for run in facts.runs if run.verdict is None]
+    if active and spec.concurrency_policy == "Forbid":
+        told = f"run {active[0]} had not ended; set concurrencyPolicy to Allow or Replace to start all the same"
+        return [*missed, _skipped(last, Reason.STILL_ACTIVE, told)], None
+    if facts.refused is not None:
+        return [*missed, _skipped(last, Reason.RUN_REFUSED, facts.refused)], None
+    return missed, last[0]
+
+
+def _skipped(due: Sequence[datetime], reason: Reason, message: str) -> MissedFiring:
+    return MissedFiring(
+        time=due[-1], first=due[0] if len(due) > 1 else None, count=len(due), reason=reason.value,
+        message=message[:1024],
+    )  # fmt: skip
+
+
+def _beyond_limits(facts: ScheduleFacts) -> list[ScheduleAction]:
+    """The oldest finished runs that nobody asked to keep."""
+    ended = sorted(
+        (run for run in facts.runs if run.verdict is not None), key=lambda run: (run.created, run.name), reverse=True
+    )
+    green = [run for run in ended if run.verdict in GREEN]
+    others = [run for run in ended if run.verdict not in GREEN]
+    limits = facts.spec.successful_runs_history_limit, facts.spec.failed_runs_history_limit
+    surplus = [*green[limits[0] :], *others[limits[1] :]]
+    return [ForgetRun(run.name, run.uid) for run in surplus]
+
+
+def _status(
+    facts: ScheduleFacts,
+    settled: datetime,
+    started: datetime | None,
+    missed: Sequence[MissedFiring],
+    pressed: str | None,
+    following: datetime | None,
+    active: Sequence[ScheduledRun],
+    actions: Sequence[ScheduleAction],
+    now: datetime,
+) -> dict[str, Any]:
+    stopped = {action.name for action in actions if isinstance(action, StopRun)}
+    new = [action.name for action in actions if isinstance(action, StartRun)]
+    names_now = [*(run.name for run in active if run.name not in stopped), *new]
+    status: dict[str, Any] = {
+        "term": facts.term,
+        "observedGeneration": facts.generation,
+        "settledUntil": format_time(settled),
+        "active": sorted(set(names_now)),
+        "missed": _remembered(facts.written, missed),
+        "conditions": _conditions(facts, following, now),
+    }
+    last = format_time(started) if started is not None else facts.written.get("lastScheduleTime")
+    if last:
+        status["lastScheduleTime"] = last
+    if following is not None and not facts.spec.suspend:
+        status["nextScheduleTime"] = format_time(following)
+    handled = pressed or facts.written.get("lastTrigger")
+    if handled:
+        status["lastTrigger"] = handled
+    return {name: value for name, value in status.items() if value not in ([], None)}
+
+
+def _remembered(written: Mapping[str, Any], news: Sequence[MissedFiring]) -> list[dict[str, Any]]:
+    """The last of what was missed; what goes on for the same reason stays one entry until a run has started."""
+    entries = [dict(entry) for entry in written.get("missed") or ()]
+    started = written.get("lastScheduleTime") or ""
+    for entry in news:
+        wire = entry.wire()
+        before = entries[-1] if entries else {"time": ""}
+        if before.get("reason") == wire["reason"] and before["time"] > started:
+            wire["first"] = before.get("first") or before["time"]
+            wire["count"] = before.get("count", 1) + wire["count"]
+            entries[-1] = wire
+        else:
+            entries.append(wire)
+    return entries[-MAX_MISSED:]
+
+
+def _conditions(facts: ScheduleFacts, following: datetime | None, now: datetime) -> list[dict[str, Any]]:
+    if facts.spec.suspend:
+        ready = ("False", Reason.SUSPENDED, "set spec.suspend: false")
+    elif following is None:
+        ready = ("False", Reason.INVALID_SPEC, "spec.cron: none of its days exists")
+    else:
+        ready = ("True", Reason.SCHEDULED, Reason.SCHEDULED.sentence)
+    return _with_ready(facts, ready, now)
+
+
+def _with_ready(facts: ScheduleFacts, ready: tuple[Any, Reason, str], now: datetime) -> list[dict[str, Any]]:
+    known: tuple[Condition, ...] = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    known = set_condition(known, "Ready", *ready, generation=facts.generation, now=now)
+    return [condition.wire() for condition in known]
+
+
+def _plan_invalid(facts: ScheduleFacts, reason: Reason, message: str, now: datetime) -> SchedulePlan:
+    """Nothing is due; what was stays on status."""
+    kept = {name: value for name, value in facts.written.items() if name not in ("nextScheduleTime", "predictedStart")}
+    status = {
+        **kept, "term": facts.term, "observedGeneration": facts.generation,
+        "settledUntil": format_time(_settled_until(facts, now)),
+        "conditions": _with_ready(facts, ("False", reason, message), now),
+    }  # fmt: skip
+    return SchedulePlan(status, tuple(_beyond_limits(facts)))

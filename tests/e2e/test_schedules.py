@@ -1,0 +1,101 @@
+"""Schedules: what starts when nobody looks, and what a person starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster_at_hand import JsonObject, eventually
+from command_line import dawg, dawg_json
+from stories import Story, task
+
+EVERY_MINUTE = ["* * * * *"]
+NEVER_SOON = ["0 0 29 2 *"]
+DUE_WITHIN = 100.0  # seconds: a minute, and the run
+
+
+@pytest.fixture(scope="module")
+def slots(shared: Story) -> str:
+    """A warm pool for the stories of this file."""
+    return shared.given_pool(executor="Process", minAgents=1, maxAgents=1, slots=2)
+
+
+def given_schedule(story: Story, pool: str, cron: list[str], *tasks: JsonObject, **spec: Any) -> str:
+    """A Schedule of these tasks; returns its name."""
+    name = f"schedule-{story.mark}"
+    run = {"pool": pool, "tasks": list(tasks) or [task()]}
+    template = {"metadata": {"labels": {"team": "checkout"}}, "spec": run}
+    story.given({
+        "apiVersion": "dawg.dev/v1alpha1", "kind": "Schedule",
+        "metadata": {"name": name, "namespace": story.kubectl.namespace},
+        "spec": {"cron": cron, "runTemplate": template, **spec},
+    })  # fmt: skip
+    return name
+
+
+def status_of(story: Story, schedule: str) -> JsonObject:
+    found = story.kubectl.get("schedules.dawg.dev", schedule)
+    assert found is not None
+    status: JsonObject = found.get("status") or {}
+    return status
+
+
+def runs_of(story: Story, schedule: str) -> list[JsonObject]:
+    return story.kubectl.items("testruns.dawg.dev", f"dawg.dev/schedule={schedule}")
+
+
+def test_a_due_time_starts_one_run_that_is_named_after_it_and_passes(story: Story, slots: str) -> None:
+    schedule = given_schedule(story, slots, EVERY_MINUTE)
+
+    first = eventually(lambda: runs_of(story, schedule), within=DUE_WITHIN, told=lambda: status_of(story, schedule))[0]
+    story.then_finishes(first["metadata"]["name"], within=30)
+
+    status = status_of(story, schedule)
+    due = first["metadata"]["annotations"]["dawg.dev/due"]
+    stamp = "".join(character for character in due if character.isdigit())[:12]
+    assert first["metadata"]["name"].startswith(f"{schedule}-{stamp}-")
+    assert first["metadata"]["labels"]["team"] == "checkout"
+    assert status["lastScheduleTime"] >= due
+    assert status["nextScheduleTime"] > due
+    assert status["conditions"][0]["reason"] == "Scheduled"
+
+
+def test_a_suspended_schedule_starts_its_run_for_a_person_and_keeps_as_many_as_it_should(
+    story: Story, slots: str
+) -> None:
+    limits = {"successfulRunsHistoryLimit": 1}
+    schedule = given_schedule(story, slots, NEVER_SOON, suspend=True, **limits)
+
+    asked = [dawg_json("schedule", schedule) for _ in range(3)]
+    (newest,) = asked[-1]["status"]["active"][-1:]
+    dawg("wait", newest, "--timeout", "60s")
+
+    eventually(
+        lambda: len(runs_of(story, schedule)) == 1 and not status_of(story, schedule).get("active"),
+        within=60, told=lambda: (runs_of(story, schedule), status_of(story, schedule)),
+    )  # fmt: skip
+    listed = next(line for line in dawg("schedules").splitlines() if schedule in line)
+    assert "Suspended" in listed
+
+
+def test_a_schedule_that_cannot_be_followed_says_what_is_wrong_with_it(story: Story, slots: str) -> None:
+    schedule = given_schedule(story, slots, ["61 2 * * *"], timezone="Europe/Berlin")
+
+    condition = eventually(lambda: (status_of(story, schedule).get("conditions") or [None])[0], within=30)
+
+    assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
+    assert condition["message"].startswith("spec.cron[0]: '61 2 * * *'")
+
+
+def test_the_run_of_an_earlier_time_is_left_alone_and_the_later_time_is_recorded(story: Story, slots: str) -> None:
+    schedule = given_schedule(story, slots, EVERY_MINUTE, task(run="sleep 600"))
+    dawg("schedule", schedule)
+
+    missed = eventually(
+        lambda: status_of(story, schedule).get("missed"), within=DUE_WITHIN, told=lambda: status_of(story, schedule)
+    )
+    (run,) = runs_of(story, schedule)
+
+    assert missed[0]["reason"] == "StillActive"
+    assert run["metadata"]["name"] in missed[0]["message"]

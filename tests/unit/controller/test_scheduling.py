@@ -1,0 +1,219 @@
+"""Schedules at the desk, and what one look at a Schedule does to the cluster."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from builders import NAMESPACE, NOON, a_task_spec
+from dawg_orchestrator.cluster.client import SCHEDULES, TESTRUNS, Cluster
+from dawg_orchestrator.controller.scheduling import Scheduling
+from dawg_orchestrator.controller.timetable import Timetable
+from dawg_orchestrator.controller.workqueue import Key, WorkQueue
+from dawg_orchestrator.errors import ClusterError, Unavailable
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.model import format_time
+from simulation.apiserver import ApiServer
+
+JsonObject = dict[str, Any]
+KEY = (NAMESPACE, "nightly")
+HOUR = timedelta(hours=1)
+
+
+class World:
+    """The model apiserver, one Schedule in it, and a leader that looks when told to."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.now = NOON
+        self.api = ApiServer(lambda: self.now, lambda *_: None)
+        self.fails: list[ClusterError] = []
+        self.woken: list[Key] = []
+        template = {"metadata": {"labels": {"team": "checkout"}}, "spec": {"tasks": [a_task_spec()]}}
+        body = {"metadata": {"name": "nightly"}, "spec": {"cron": ["0 * * * *"], "runTemplate": template, **spec}}
+        self.api.create("schedules", NAMESPACE, body, "user")
+        self.lead(term=1)
+
+    def lead(self, term: int) -> None:
+        """A leader that knows nothing yet but what it lists."""
+        self.queue = WorkQueue(lambda: self.now)
+        self.timetable = Timetable(lambda key: self.woken.append(Key("Schedule", *key)))
+        self.scheduling = Scheduling(cast("Cluster", self), self.timetable, term, self.queue, lambda: self.now)
+        self.timetable.see(self.schedule)
+
+    @property
+    def schedule(self) -> JsonObject:
+        return self.api.get("schedules", *KEY)
+
+    @property
+    def runs(self) -> list[JsonObject]:
+        return self.api.all("testruns")
+
+    async def look(self, hours: float) -> JsonObject:
+        """Look so long after noon; the status afterwards."""
+        self.now = NOON + hours * HOUR
+        await self.scheduling.look(KEY)
+        return cast("JsonObject", self.schedule.get("status") or {})
+
+    def end(self, run: JsonObject, verdict: str) -> None:
+        """The run gets its verdict, and the desk drops it."""
+        self.api.change("testruns", NAMESPACE, run["metadata"]["name"], {"status": {"verdict": verdict}}, "leader")
+        self.timetable.run_ended(KEY)
+
+    # As the client
+
+    async def list(self, _: Any, __: str, selectors: dict[str, str]) -> tuple[list[JsonObject], str]:
+        self._maybe_fail()
+        label, _, value = selectors["labelSelector"].partition("=")
+        return [run for run in self.runs if (run["metadata"].get("labels") or {}).get(label) == value], "1"
+
+    async def create(self, resource: Any, namespace: str, body: JsonObject) -> JsonObject:
+        made = self.api.create(resource.plural, namespace, body, "leader")
+        self._maybe_fail()
+        return made
+
+    async def get(self, resource: Any, namespace: str, name: str) -> JsonObject:
+        return self.api.get(resource.plural, namespace, name)
+
+    async def patch(self, resource: Any, namespace: str, name: str, body: JsonObject) -> JsonObject:
+        return self.api.change(resource.plural, namespace, name, body, "leader")
+
+    async def delete(self, resource: Any, namespace: str, name: str, *, uid: str) -> None:
+        assert resource is TESTRUNS
+        self.api.delete("testruns", namespace, name, {"preconditions": {"uid": uid}}, "leader")
+
+    async def replace_status(self, resource: Any, namespace: str, name: str, body: JsonObject) -> JsonObject:
+        assert resource is SCHEDULES
+        return self.api.request("leader", "PUT", resource.path(namespace, name, "status"), body)
+
+    def _maybe_fail(self) -> None:
+        if self.fails:
+            raise self.fails.pop()
+
+
+async def test_a_run_is_what_the_template_says_and_belongs_to_its_schedule() -> None:
+    world = World()
+    await world.look(0.5)
+    assert world.runs == []
+    assert world.queue._due[Key("Schedule", *KEY)] == NOON + HOUR
+
+    status = await world.look(1)
+
+    (run,) = world.runs
+    metadata = run["metadata"]
+    assert metadata["labels"] == {"team": "checkout", names.SCHEDULE: "nightly"}
+    assert metadata["annotations"] == {names.DUE: format_time(NOON + HOUR)}
+    assert metadata["ownerReferences"][0]["uid"] == world.schedule["metadata"]["uid"]
+    assert run["spec"] == world.schedule["spec"]["runTemplate"]["spec"]
+    assert status["active"] == [metadata["name"]]
+
+
+async def test_an_answer_that_is_lost_makes_no_second_run_whoever_leads_then() -> None:
+    world = World()
+    world.timetable.schedules[KEY].runs_known = True
+    world.fails = [Unavailable("the answer is lost")]
+    with pytest.raises(Unavailable):
+        await world.look(1)
+
+    world.lead(term=2)
+    status = await world.look(1.1)
+
+    (run,) = world.runs
+    assert status["lastScheduleTime"] == format_time(NOON + HOUR)
+    assert status["active"] == [run["metadata"]["name"]]
+    assert "missed" not in status
+
+
+async def test_runs_are_listed_again_after_a_list_that_failed() -> None:
+    world = World()
+    world.fails = [Unavailable("no answer")]
+    with pytest.raises(Unavailable):
+        await world.look(0.1)
+
+    assert not world.timetable.schedules[KEY].runs_known
+
+
+async def test_a_run_of_that_name_that_is_somebody_elses_is_left_alone_and_named() -> None:
+    world = World()
+    uid = world.schedule["metadata"]["uid"]
+    name = names.scheduled_name("nightly", uid, NOON + HOUR)
+    world.api.create("testruns", NAMESPACE, {"metadata": {"name": name}, "spec": {}}, "user")
+
+    status = await world.look(1)
+
+    assert status["missed"][0]["reason"] == "RunRefused"
+    assert name in status["missed"][0]["message"]
+    assert len(world.runs) == 1
+
+
+async def test_the_run_before_is_cancelled_where_it_is_to_be_replaced() -> None:
+    world = World(concurrencyPolicy="Replace")
+    await world.look(1)
+    await world.look(2)
+
+    first, second = sorted(world.runs, key=lambda run: str(run["metadata"]["name"]))
+    assert first["spec"].get("cancelled") is True
+    assert "cancelled" not in second["spec"]
+
+
+async def test_a_run_that_has_ended_wakes_its_schedule_and_old_ones_are_deleted() -> None:
+    world = World(successfulRunsHistoryLimit=1, concurrencyPolicy="Allow")
+    for hour in (1, 2, 3):
+        await world.look(hour)
+    world.woken.clear()
+    for run in world.runs:
+        world.end(run, "Passed")
+
+    status = await world.look(3.1)
+
+    assert world.woken[0] == Key("Schedule", *KEY)
+    assert [run["metadata"]["annotations"][names.DUE] for run in world.runs] == [format_time(NOON + 3 * HOUR)]
+    assert "active" not in status
+
+
+async def test_what_somebody_changed_meanwhile_is_read_and_looked_at_again() -> None:
+    world = World()
+    stale = world.schedule
+    world.api.change("schedules", NAMESPACE, "nightly", {"metadata": {"labels": {"a": "b"}}}, "user")
+    world.timetable.see(stale)
+    world.woken.clear()
+
+    await world.look(1)
+
+    assert world.woken == [Key("Schedule", *KEY)]
+    assert len(world.runs) == 1
+    assert (await world.look(1.1))["lastScheduleTime"] == format_time(NOON + HOUR)
+
+
+def test_a_schedule_that_the_schema_was_got_around_for_stops_nobody() -> None:
+    world = World()
+    broken = {**world.schedule, "spec": {"cron": 7}}
+    broken["metadata"] = {**broken["metadata"], "resourceVersion": "99"}
+
+    world.timetable.see(broken)
+
+    assert world.timetable.names_in(NAMESPACE) == set()
+
+
+async def test_a_status_that_somebody_broke_is_written_anew_and_starts_nothing_twice() -> None:
+    world = World()
+    await world.look(1)
+    broken = {"status": {"settledUntil": "noon", "lastScheduleTime": 7}}
+    world.timetable.see(world.api.change("schedules", NAMESPACE, "nightly", broken, "user"))
+
+    status = await world.look(1.1)
+
+    assert len(world.runs) == 1
+    assert status["settledUntil"] == status["lastScheduleTime"] == format_time(NOON + HOUR)
+
+
+def test_an_older_word_of_a_schedule_counts_for_nothing() -> None:
+    world = World()
+    newer = {**world.schedule, "metadata": {**world.schedule["metadata"], "resourceVersion": "99"}}
+    world.timetable.see(newer)
+    world.woken.clear()
+    world.timetable.see(world.schedule)
+
+    assert world.timetable.schedules[KEY].version == 99
+    assert world.woken == []
