@@ -129,7 +129,7 @@ _add(scheduling.schedules, "dawg schedules", "dawg schedules -o json")
 _add(
     scheduling.schedule,
     "dawg schedule nightly",
-    "dawg wait $(dawg schedule nightly -o json | jq -r '.status.active[0]')",
+    "dawg wait $(dawg schedule nightly -o json | jq -r .run)",
 )
 _add(showing.history, "dawg history --verdict Failed", "dawg history -A --limit 100 -o json")
 _add(showing.metrics, "dawg metrics", "dawg metrics -A -o json")

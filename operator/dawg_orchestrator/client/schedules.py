@@ -8,6 +8,7 @@ from dawg_orchestrator.client.connection import Cluster, JsonObject, resource_pa
 from dawg_orchestrator.client.exits import GAVE_UP, CommandFailed
 from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources.names import TRIGGER, triggered_name
+from dawg_orchestrator.resources.reasons import Reason
 
 _PLURAL = "schedules"
 _PATIENCE_SECONDS = 20.0  # for a controller to answer
@@ -38,12 +39,11 @@ def start_now(cluster: Cluster, namespace: str, name: str, by: str) -> tuple[Jso
             raise CommandFailed(f"{message} It starts the run as soon as it sees the schedule", GAVE_UP)
         time.sleep(_LOOK_SECONDS)
         found = cluster.get(path)
-    run = triggered_name(name, str(found["metadata"]["uid"]), by)
-    if run not in (found["status"].get("active") or ()):
-        raise CommandFailed(f"the run was not started: {_why_not(found)}", GAVE_UP)
-    return found, run
+    for entry in _missed(found):
+        if entry["reason"] == Reason.RUN_REFUSED and entry not in _missed(pressed):
+            raise CommandFailed(f"the run was not started: {entry.get('message')}", GAVE_UP)
+    return found, triggered_name(name, str(found["metadata"]["uid"]), by)
 
 
-def _why_not(schedule: JsonObject) -> str:
-    missed = (schedule.get("status") or {}).get("missed") or [{}]
-    return str(missed[-1].get("message") or "see `kubectl describe`")
+def _missed(schedule: JsonObject) -> list[JsonObject]:
+    return list((schedule.get("status") or {}).get("missed") or ())

@@ -36,6 +36,6 @@ def schedule(target: Target, name: Annotated[str, typer.Argument(metavar="NAME",
     with connect(target) as cluster:
         found, run = start_now(cluster, cluster.namespace, name, by)
     if target.wants_json:
-        print_json(found)
+        print_json({"run": run, "schedule": found})
     else:
         print(f"testrun.dawg.dev/{run} started; follow it with: dawg wait {run}")

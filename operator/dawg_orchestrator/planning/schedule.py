@@ -221,7 +221,7 @@ def _status(
     if last:
         status["lastScheduleTime"] = last
     if following is not None and not facts.spec.suspend:
-        status["nextScheduleTime"] = format_time(following)
+        status["nextScheduleTime"] = status["predictedStart"] = format_time(following)
     handled = pressed or facts.written.get("lastTrigger")
     if handled:
         status["lastTrigger"] = handled

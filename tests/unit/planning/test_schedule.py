@@ -66,7 +66,7 @@ def test_a_due_time_starts_a_run_that_is_named_after_it() -> None:
     assert action.name.startswith("nightly-202601051300-")
     assert due.status["active"] == [action.name]
     assert due.status["lastScheduleTime"] == due.status["settledUntil"] == format_time(NOON + HOUR)
-    assert due.status["nextScheduleTime"] == format_time(NOON + 2 * HOUR)
+    assert due.status["nextScheduleTime"] == due.status["predictedStart"] == format_time(NOON + 2 * HOUR)
     assert ready(due)[:2] == ("True", "Scheduled")
 
 
