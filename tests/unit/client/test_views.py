@@ -12,6 +12,7 @@ from dawg_orchestrator.client.exits import CommandFailed
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.client.view_lists import history_view, metrics_view, pools_view, queue_view, runs_view
 from dawg_orchestrator.client.view_run import changes, ending, live_view, run_view
+from dawg_orchestrator.client.view_schedules import schedules_view
 from dawg_orchestrator.client.view_why import why_view
 from dawg_orchestrator.client.why import Explanation
 from dawg_orchestrator.client.wording import short_duration
@@ -194,3 +195,23 @@ def test_durations_read_short(seconds: int, text: str) -> None:
 def test_a_status_of_a_newer_release_is_refused_with_the_remedy() -> None:
     with pytest.raises(CommandFailed, match="update dawg"):
         Run.of({"metadata": {}, "status": {"verdict": "Quarantined"}})
+
+
+def test_schedules_say_when_they_fire_what_they_missed_and_why_they_do_not_fire() -> None:
+    ready = {"type": "Ready", "status": "True", "reason": "Scheduled", "message": "soon"}
+    broken = {"type": "Ready", "status": "False", "reason": "InvalidSpec", "message": f"spec.cron[0]: {HOSTILE}"}
+    schedules = [
+        {"metadata": {"name": "nightly"},
+         "spec": {"cron": ["0 2 * * *", "0 12 * * *"], "timezone": "Europe/Berlin"},
+         "status": {"nextScheduleTime": "2026-05-01T13:05:00Z", "lastScheduleTime": "2026-05-01T10:00:00Z",
+                    "active": ["nightly-1"], "missed": [{"count": 3}, {}], "conditions": [ready]}},
+        {"metadata": {"name": "broken"}, "spec": {"cron": ["x"]}, "status": {"conditions": [broken]}},
+        {"metadata": {"name": "new"}, "spec": {"cron": ["0 2 * * *"]}},
+    ]  # fmt: skip
+
+    view = schedules_view(schedules, "team", NOON)
+
+    assert line_with("nightly", view) == "nightly 0 2 * * *; 0 12 * * * Europe/Berlin in 1h 2h5m ago 1 4 True Scheduled"
+    assert line_with("broken", view) == f"broken x UTC - - 0 0 False InvalidSpec spec.cron[0]: {HOSTILE_SHOWN}"
+    assert line_with("new", view) == "new 0 2 * * * UTC - - 0 0 - -"
+    assert "has no Schedule" in text_of(schedules_view([], "team", NOON))
