@@ -33,6 +33,13 @@ UTILIZATION = Gauge(
 SCALE_EVENTS = Counter(
     "dawg_scale_events", "Changes of a pool's size.", ("namespace", "pool", "direction"), registry=REGISTRY
 )
+SCHEDULE_DELAY = Histogram(
+    "dawg_schedule_delay_seconds",
+    "From a Schedule's due time to the creation of its run.",
+    ("namespace",),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
 RECONCILE_SECONDS = Histogram(
     "dawg_reconcile_seconds", "One look at one object, writes included.", ("kind",),
     buckets=(0.0005, 0.002, 0.01, 0.05, 0.2, 1, 5), registry=REGISTRY,

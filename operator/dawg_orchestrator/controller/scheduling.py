@@ -10,6 +10,7 @@ import structlog
 
 from dawg_orchestrator.cluster import carry_out, scheduled
 from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
+from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.timetable import Schedule, ScheduleKey, Timetable, scheduled_run
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound
@@ -65,6 +66,9 @@ class Scheduling:
                     made = await scheduled.start_run(self._cluster, where, about, schedule.template, action)
                     run = scheduled_run(made)
                     schedule.runs[run.uid] = run
+                    if action.due is not None:
+                        delay = (self._clock() - action.due).total_seconds()
+                        metrics.SCHEDULE_DELAY.labels(where).observe(max(0.0, delay))
                     log.info("run started", namespace=where, schedule=schedule.name, run=run.name)
                 case StopRun(name, _):
                     await scheduled.stop_run(self._cluster, where, name)
