@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -73,12 +74,14 @@ async def runs_of(cluster: Cluster, namespace: str, schedule: str, uid: str) -> 
 
 async def stop_run(cluster: Cluster, namespace: str, name: str) -> None:
     """Cancel a run; one that is gone is fine."""
-    try:
-        await cluster.patch(TESTRUNS, namespace, name, {"spec": {"cancelled": True}})
-    except NotFound:
-        return
+    await _change(cluster, namespace, name, {"cancelled": True})
 
 
-async def forget_run(cluster: Cluster, namespace: str, name: str, uid: str) -> None:
-    """Delete a finished run."""
-    await cluster.delete(TESTRUNS, namespace, name, uid=uid)
+async def forget_run(cluster: Cluster, namespace: str, name: str) -> None:
+    """End a finished run's time to live: it is deleted as soon as history has it."""
+    await _change(cluster, namespace, name, {"ttlAfterFinished": "0s"})
+
+
+async def _change(cluster: Cluster, namespace: str, name: str, spec: JsonObject) -> None:
+    with suppress(NotFound):
+        await cluster.patch(TESTRUNS, namespace, name, {"spec": spec})

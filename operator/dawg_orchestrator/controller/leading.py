@@ -93,7 +93,9 @@ async def _serve(
     estimates = Estimates()
     ttl = TimeToLive(outside.cluster, outside.namespaces, outside.history, outside.clock)
     reporter = Reporter(outside.cluster, desk, outside.sessions, estimates, outside.clock, ttl.finished)
-    reconciler = Reconciler(outside.cluster, desk, outside.sessions, queue, outside.around, reporter, outside.clock)
+    reconciler = Reconciler(
+        outside.cluster, desk, outside.sessions, queue, outside.around, reporter, outside.clock, ttl.let_go
+    )  # fmt: skip
     endless: dict[str, Coroutine[Any, Any, None]] = {
         **{f"worker-{number}": work(queue, reconciler) for number in range(_WORKERS)},
         "resync": resync.keep_in_step(outside.cluster, outside.namespaces, desk, reconciler.forget_run),

@@ -17,7 +17,7 @@ from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.records import Pool, Run
-from dawg_orchestrator.controller.scheduling import Scheduling
+from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue
@@ -53,11 +53,12 @@ class Reconciler:
         around: Surroundings,
         reporter: Reporter,
         clock: Callable[[], datetime],
+        let_go: LetGo,
     ) -> None:
         self._cluster, self._desk, self._sessions, self._queue = cluster, desk, sessions, queue
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
-        self._scheduling = Scheduling(cluster, desk.timetable, desk.term, queue, clock)
+        self._scheduling = Scheduling(cluster, desk.timetable, desk.term, queue, clock, let_go)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 

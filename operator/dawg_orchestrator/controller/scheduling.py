@@ -19,15 +19,23 @@ from dawg_orchestrator.planning.schedule import ForgetRun, SchedulePlan, StartRu
 
 log = structlog.get_logger()
 
+LetGo = Callable[[str, str, str], None]  # told of a run (namespace, name, uid) whose time to live is over
+
 
 class Scheduling:
     """Brings Schedules to where their plans say they should be."""
 
     def __init__(
-        self, cluster: Cluster, timetable: Timetable, term: int, queue: WorkQueue, clock: Callable[[], datetime]
+        self,
+        cluster: Cluster,
+        timetable: Timetable,
+        term: int,
+        queue: WorkQueue,
+        clock: Callable[[], datetime],
+        let_go: LetGo,
     ) -> None:
         self._cluster, self._timetable, self._term = cluster, timetable, term
-        self._queue, self._clock = queue, clock
+        self._queue, self._clock, self._let_go = queue, clock, let_go
 
     async def look(self, key: ScheduleKey) -> None:
         """Start what is due, and write what became of it."""
@@ -47,15 +55,16 @@ class Scheduling:
             self._queue.add(Key("Schedule", *key), plan.check_again_at)
 
     async def _find_runs(self, schedule: Schedule) -> None:
-        if schedule.runs_known:
+        started = schedule.started
+        if started.listed:
             return
-        schedule.runs_known = True  # at once: what ends while they are listed asks for another list
+        started.listed = True  # at once: what ends while they are listed asks for another list
         try:
             found = await scheduled.runs_of(self._cluster, schedule.namespace, schedule.name, schedule.uid)
         except ClusterError:
-            schedule.runs_known = False
+            started.listed = False
             raise
-        schedule.runs = {run.uid: run for run in map(scheduled_run, found)}
+        started.by_uid = {run.uid: run for run in map(scheduled_run, found)}
 
     async def _carry_out(self, schedule: Schedule, plan: SchedulePlan) -> None:
         where = schedule.namespace
@@ -65,7 +74,7 @@ class Scheduling:
                     about = (schedule.name, schedule.uid)
                     made = await scheduled.start_run(self._cluster, where, about, schedule.template, action)
                     run = scheduled_run(made)
-                    schedule.runs[run.uid] = run
+                    schedule.started.by_uid[run.uid] = run
                     if action.due is not None:
                         delay = (self._clock() - action.due).total_seconds()
                         metrics.SCHEDULE_DELAY.labels(where).observe(max(0.0, delay))
@@ -73,8 +82,9 @@ class Scheduling:
                 case StopRun(name, _):
                     await scheduled.stop_run(self._cluster, where, name)
                 case ForgetRun(name, uid):
-                    await scheduled.forget_run(self._cluster, where, name, uid)
-                    schedule.runs.pop(uid, None)
+                    await scheduled.forget_run(self._cluster, where, name)
+                    self._let_go(where, name, uid)
+                    schedule.started.by_uid.pop(uid, None)
                 case _:
                     assert_never(action)
 

@@ -20,6 +20,14 @@ _LONGEST_TRIGGER = 253
 
 
 @dataclass(slots=True)
+class StartedRuns:
+    """The runs of a Schedule by uid; ``listed``: as they are in the cluster."""
+
+    by_uid: dict[str, ScheduledRun] = field(default_factory=dict)
+    listed: bool = False
+
+
+@dataclass(slots=True)
 class Schedule:
     """A Schedule: as parsed, and as written, since its runs are made of exactly that."""
 
@@ -33,15 +41,14 @@ class Schedule:
     template: JsonObject
     status: JsonObject
     trigger: str | None
-    runs: dict[str, ScheduledRun] = field(default_factory=dict)  # by uid
-    runs_known: bool = False  # as they are in the cluster
+    started: StartedRuns = field(default_factory=StartedRuns)  # shared by all versions of one Schedule
 
     def facts(self, term: int, refused: str | None) -> ScheduleFacts:
         """All that decides about it."""
         return ScheduleFacts(
             namespace=self.namespace, name=self.name, uid=self.uid, generation=self.generation, created=self.created,
-            term=term, spec=self.spec, written=self.status, runs=tuple(self.runs.values()), trigger=self.trigger,
-            refused=refused,
+            term=term, spec=self.spec, written=self.status, runs=tuple(self.started.by_uid.values()),
+            trigger=self.trigger, refused=refused,
         )  # fmt: skip
 
 
@@ -65,7 +72,7 @@ class Timetable:
         if known is not None and known.uid == found.uid:
             if found.version <= known.version:
                 return
-            found.runs, found.runs_known = known.runs, known.runs_known
+            found.started = known.started
         self.schedules[key] = found
         self._wake(key)
 
@@ -81,7 +88,7 @@ class Timetable:
         """One of its runs has its verdict or is gone; which one, the cluster knows."""
         schedule = self.schedules.get(owner)
         if schedule is not None:
-            schedule.runs_known = False
+            schedule.started.listed = False
             self._wake(owner)
 
 

@@ -43,6 +43,11 @@ class TimeToLive:
         if not run.keep:
             self._push(completed + run.spec.ttl_after_finished, run.namespace, run.name, run.uid)
 
+    def let_go(self, namespace: str, name: str, uid: str) -> None:
+        """Its time to live has been ended."""
+        self._known.add(uid)
+        heapq.heappush(self._heap, (self._clock(), namespace, name, uid))  # it may stand there for a later time, too
+
     async def keep(self) -> None:
         """For ever: delete what is due."""
         while True:

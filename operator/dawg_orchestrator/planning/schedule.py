@@ -9,7 +9,7 @@ its run exists. So each one starts exactly one run or is recorded, whoever leads
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,11 +17,11 @@ from typing import Any
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.cron import check_cron, due_times
-from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
+from dawg_orchestrator.resources.conditions import read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_duration, format_time, parse_time
 from dawg_orchestrator.resources.names import scheduled_name, triggered_name
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.schedule import MAX_MISSED, MissedFiring, ScheduleSpec
+from dawg_orchestrator.resources.schedule import MAX_ACTIVE, MAX_MISSED, MissedFiring, ScheduleSpec
 from dawg_orchestrator.resources.verdict import GREEN
 
 _AT_A_LOOK = 500  # due times after a long absence: others want to be looked at, too
@@ -73,7 +73,7 @@ class StopRun:
 
 @dataclass(frozen=True, slots=True)
 class ForgetRun:
-    """Delete a finished run beyond the history limits."""
+    """Let a finished run beyond the history limits go."""
 
     name: str
     uid: str
@@ -93,40 +93,51 @@ class SchedulePlan:
 
 def plan_schedule(facts: ScheduleFacts, now: datetime) -> SchedulePlan:
     """The plan for a schedule."""
-    try:
-        check_cron(facts.spec.cron, facts.spec.timezone)
-    except InvalidSpec as error:
-        return _plan_invalid(facts, Reason.INVALID_SPEC, str(error), now)
-    if facts.spec.when is not None:
-        told = "spec.when: conditions need commits, which this release does not watch; remove the field"
-        return _plan_invalid(facts, Reason.NOT_AVAILABLE, told, now)
-    if facts.spec.smart is not None:
-        told = "spec.smart: this release starts runs at their due times only; remove the field"
-        return _plan_invalid(facts, Reason.NOT_AVAILABLE, told, now)
+    unfit = _why_unfit(facts.spec)
     since = _settled_until(facts, now)
-    due = list(islice(_due_until(facts.spec, since, now), _AT_A_LOOK))
+    due = list(islice(_due_until(facts.spec, since, now), _AT_A_LOOK)) if unfit is None else []
     more = len(due) == _AT_A_LOOK
     existing = {run.name for run in facts.runs}
     fired = [time for time in due if scheduled_name(facts.name, facts.uid, time) in existing]  # but not yet written
     missed, start = _sort(facts, [time for time in due if time not in fired], now, due[len(due) if more else -1 :])
-    actions: list[ScheduleAction] = []
-    active = [run for run in facts.runs if run.verdict is None]
     pressed = facts.trigger if facts.trigger and facts.trigger != facts.written.get("lastTrigger") else None
     if pressed is not None and facts.refused is not None:
         missed.append(_skipped([now.replace(microsecond=0)], Reason.RUN_REFUSED, facts.refused))
-    elif start is not None or pressed is not None:
-        if facts.spec.concurrency_policy == "Replace":
-            actions += [StopRun(run.name, run.uid) for run in active]
-        if start is not None:
-            actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start))
-        if pressed is not None:
-            actions.append(StartRun(triggered_name(facts.name, facts.uid, pressed), None, pressed))
-    actions += _beyond_limits(facts)
-    settled = due[-1] if due else since
-    following = next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
-    last = max(fired, default=None) if start is None else start
-    status = _status(facts, settled, last, missed, pressed, following, active, actions, now)
+    actions = [*_starts(facts, start, pressed), *_beyond_limits(facts)]
+    if unfit is not None:
+        settled, following = now, None
+    else:
+        settled = due[-1] if due else since
+        following = next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
+    status = _status(facts, settled, start or max(fired, default=None), missed, pressed, following, actions)
+    status["conditions"] = _conditions(facts, unfit, following, now)
     return SchedulePlan(status, tuple(actions), now if more else following)
+
+
+def _why_unfit(spec: ScheduleSpec) -> tuple[Reason, str] | None:
+    """Why no time is ever due; None when all is well."""
+    try:
+        check_cron(spec.cron, spec.timezone)
+    except InvalidSpec as error:
+        return Reason.INVALID_SPEC, str(error)
+    if spec.when is not None:
+        told = "spec.when: conditions need commits, which this release does not watch; remove the field"
+        return Reason.NOT_AVAILABLE, told
+    if spec.smart is not None:
+        return Reason.NOT_AVAILABLE, "spec.smart: this release starts runs at their due times only; remove the field"
+    return None
+
+
+def _starts(facts: ScheduleFacts, start: datetime | None, pressed: str | None) -> list[ScheduleAction]:
+    """What has to be done so that these start."""
+    actions: list[ScheduleAction] = []
+    if start is not None:
+        actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start))
+    if pressed is not None and facts.refused is None:
+        actions.append(StartRun(triggered_name(facts.name, facts.uid, pressed), None, pressed))
+    if actions and facts.spec.concurrency_policy == "Replace":
+        return [*(StopRun(run.name, run.uid) for run in facts.runs if run.verdict is None), *actions]
+    return actions
 
 
 def _settled_until(facts: ScheduleFacts, now: datetime) -> datetime:
@@ -139,7 +150,7 @@ def _settled_until(facts: ScheduleFacts, now: datetime) -> datetime:
     return parse_time(settled)
 
 
-def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Any:
+def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Iterator[datetime]:
     for due in due_times(spec.cron, spec.timezone, since):
         if due > now:
             return
@@ -202,29 +213,24 @@ def _status(
     missed: Sequence[MissedFiring],
     pressed: str | None,
     following: datetime | None,
-    active: Sequence[ScheduledRun],
     actions: Sequence[ScheduleAction],
-    now: datetime,
 ) -> dict[str, Any]:
+    """All but the conditions; fields that are not there should not be there."""
     stopped = {action.name for action in actions if isinstance(action, StopRun)}
-    new = [action.name for action in actions if isinstance(action, StartRun)]
-    names_now = [*(run.name for run in active if run.name not in stopped), *new]
-    status: dict[str, Any] = {
+    active = {run.name for run in facts.runs if run.verdict is None} - stopped
+    active |= {action.name for action in actions if isinstance(action, StartRun)}
+    scheduled = following if not facts.spec.suspend else None
+    status = {
         "term": facts.term,
         "observedGeneration": facts.generation,
         "settledUntil": format_time(settled),
-        "active": sorted(set(names_now)),
+        "lastScheduleTime": format_time(started) if started else facts.written.get("lastScheduleTime"),
+        "nextScheduleTime": format_time(scheduled) if scheduled else None,
+        "predictedStart": format_time(scheduled) if scheduled else None,
+        "lastTrigger": pressed or facts.written.get("lastTrigger"),
+        "active": sorted(active)[:MAX_ACTIVE],
         "missed": _remembered(facts.written, missed),
-        "conditions": _conditions(facts, following, now),
     }
-    last = format_time(started) if started is not None else facts.written.get("lastScheduleTime")
-    if last:
-        status["lastScheduleTime"] = last
-    if following is not None and not facts.spec.suspend:
-        status["nextScheduleTime"] = status["predictedStart"] = format_time(following)
-    handled = pressed or facts.written.get("lastTrigger")
-    if handled:
-        status["lastTrigger"] = handled
     return {name: value for name, value in status.items() if value not in ([], None)}
 
 
@@ -244,28 +250,15 @@ def _remembered(written: Mapping[str, Any], news: Sequence[MissedFiring]) -> lis
     return entries[-MAX_MISSED:]
 
 
-def _conditions(facts: ScheduleFacts, following: datetime | None, now: datetime) -> list[dict[str, Any]]:
-    if facts.spec.suspend:
-        ready = ("False", Reason.SUSPENDED, "set spec.suspend: false")
-    elif following is None:
-        ready = ("False", Reason.INVALID_SPEC, "spec.cron: none of its days exists")
-    else:
-        ready = ("True", Reason.SCHEDULED, Reason.SCHEDULED.sentence)
-    return _with_ready(facts, ready, now)
-
-
-def _with_ready(facts: ScheduleFacts, ready: tuple[Any, Reason, str], now: datetime) -> list[dict[str, Any]]:
-    known: tuple[Condition, ...] = read_conditions(facts.written.get("conditions") or (), ("Ready",))
-    known = set_condition(known, "Ready", *ready, generation=facts.generation, now=now)
+def _conditions(
+    facts: ScheduleFacts, unfit: tuple[Reason, str] | None, following: datetime | None, now: datetime
+) -> list[dict[str, Any]]:
+    if unfit is None and following is None:
+        unfit = Reason.INVALID_SPEC, "spec.cron: none of its days exists"
+    if unfit is None and facts.spec.suspend:
+        unfit = Reason.SUSPENDED, "set spec.suspend: false"
+    reason, message = unfit or (Reason.SCHEDULED, Reason.SCHEDULED.sentence)
+    known = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    word = "False" if unfit is not None else "True"
+    known = set_condition(known, "Ready", word, reason, message, generation=facts.generation, now=now)  # type: ignore[arg-type]
     return [condition.wire() for condition in known]
-
-
-def _plan_invalid(facts: ScheduleFacts, reason: Reason, message: str, now: datetime) -> SchedulePlan:
-    """Nothing is due; what was stays on status."""
-    kept = {name: value for name, value in facts.written.items() if name not in ("nextScheduleTime", "predictedStart")}
-    status = {
-        **kept, "term": facts.term, "observedGeneration": facts.generation,
-        "settledUntil": format_time(_settled_until(facts, now)),
-        "conditions": _with_ready(facts, ("False", reason, message), now),
-    }  # fmt: skip
-    return SchedulePlan(status, tuple(_beyond_limits(facts)))

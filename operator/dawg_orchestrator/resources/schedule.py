@@ -48,6 +48,7 @@ class ScheduleSpec(Model):
 
 
 MAX_MISSED = 20
+MAX_ACTIVE = 100
 
 
 class MissedFiring(Model):
@@ -70,7 +71,7 @@ class ScheduleStatus(Model):
     next_schedule_time: Time | None = None
     predicted_start: Time | None = None
     prediction_reason: str | None = Field(default=None, max_length=1024)
-    active: list[Annotated[str, Field(max_length=253)]] = Field(default_factory=list, max_length=100)
+    active: list[Annotated[str, Field(max_length=253)]] = Field(default_factory=list, max_length=MAX_ACTIVE)
     missed: list[MissedFiring] = Field(default_factory=list, max_length=MAX_MISSED)
     last_trigger: str | None = Field(default=None, max_length=253)
     conditions: list[Condition] = Field(

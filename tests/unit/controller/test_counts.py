@@ -51,7 +51,7 @@ class Counted:
         self.desk.see_pod(pod_object("agent-1"))
         cluster, sessions = cast("Cluster", self), cast("Sessions", self)
         reporter = Reporter(cluster, self.desk, sessions, Estimates(), clock, lambda *_: None)
-        self.reconcile = Reconciler(cluster, self.desk, sessions, self.queue, AROUND, reporter, clock)
+        self.reconcile = Reconciler(cluster, self.desk, sessions, self.queue, AROUND, reporter, clock, lambda *_: None)
         self.plan_run, self.desk.plan_run = self.desk.plan_run, self._plan_run  # type: ignore[method-assign]
         self.desk.hear_hello(AGENT, Hello(pool="default", version="1", slots=slots), clock())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from builders import NAMESPACE, NOON, a_task_spec
-from dawg_orchestrator.cluster.client import SCHEDULES, TESTRUNS, Cluster
+from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
 from dawg_orchestrator.controller.scheduling import Scheduling
 from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
@@ -29,6 +30,7 @@ class World:
         self.now = NOON
         self.api = ApiServer(lambda: self.now, lambda *_: None)
         self.fails: list[ClusterError] = []
+        self.listing: Callable[[], None] = lambda: None
         self.woken: list[Key] = []
         template = {"metadata": {"labels": {"team": "checkout"}}, "spec": {"tasks": [a_task_spec()]}}
         body = {"metadata": {"name": "nightly"}, "spec": {"cron": ["0 * * * *"], "runTemplate": template, **spec}}
@@ -39,7 +41,11 @@ class World:
         """A leader that knows nothing yet but what it lists."""
         self.queue = WorkQueue(lambda: self.now)
         self.timetable = Timetable(lambda key: self.woken.append(Key("Schedule", *key)))
-        self.scheduling = Scheduling(cast("Cluster", self), self.timetable, term, self.queue, lambda: self.now)
+        self.let_go: set[str] = set()
+        self.scheduling = Scheduling(
+            cast("Cluster", self), self.timetable, term, self.queue, lambda: self.now,
+            lambda _namespace, name, _uid: self.let_go.add(name),
+        )  # fmt: skip
         self.timetable.see(self.schedule)
 
     @property
@@ -65,6 +71,7 @@ class World:
 
     async def list(self, _: Any, __: str, selectors: dict[str, str]) -> tuple[list[JsonObject], str]:
         self._maybe_fail()
+        self.listing()
         label, _, value = selectors["labelSelector"].partition("=")
         return [run for run in self.runs if (run["metadata"].get("labels") or {}).get(label) == value], "1"
 
@@ -78,10 +85,6 @@ class World:
 
     async def patch(self, resource: Any, namespace: str, name: str, body: JsonObject) -> JsonObject:
         return self.api.change(resource.plural, namespace, name, body, "leader")
-
-    async def delete(self, resource: Any, namespace: str, name: str, *, uid: str) -> None:
-        assert resource is TESTRUNS
-        self.api.delete("testruns", namespace, name, {"preconditions": {"uid": uid}}, "leader")
 
     async def replace_status(self, resource: Any, namespace: str, name: str, body: JsonObject) -> JsonObject:
         assert resource is SCHEDULES
@@ -111,7 +114,7 @@ async def test_a_run_is_what_the_template_says_and_belongs_to_its_schedule() -> 
 
 async def test_an_answer_that_is_lost_makes_no_second_run_whoever_leads_then() -> None:
     world = World()
-    world.timetable.schedules[KEY].runs_known = True
+    world.timetable.schedules[KEY].started.listed = True
     world.fails = [Unavailable("the answer is lost")]
     with pytest.raises(Unavailable):
         await world.look(1)
@@ -125,13 +128,28 @@ async def test_an_answer_that_is_lost_makes_no_second_run_whoever_leads_then() -
     assert "missed" not in status
 
 
+async def test_a_change_while_runs_are_listed_does_not_hide_the_run_that_is_active() -> None:
+    world = World()
+    await world.look(1)
+    world.lead(term=2)
+    world.listing = lambda: world.timetable.see(
+        world.api.change("schedules", NAMESPACE, "nightly", {"metadata": {"labels": {"a": "b"}}}, "user")
+    )
+    await world.look(1.5)
+
+    status = await world.look(2)
+
+    assert len(world.runs) == 1
+    assert status["missed"][0]["reason"] == "StillActive"
+
+
 async def test_runs_are_listed_again_after_a_list_that_failed() -> None:
     world = World()
     world.fails = [Unavailable("no answer")]
     with pytest.raises(Unavailable):
         await world.look(0.1)
 
-    assert not world.timetable.schedules[KEY].runs_known
+    assert not world.timetable.schedules[KEY].started.listed
 
 
 async def test_a_run_of_that_name_that_is_somebody_elses_is_left_alone_and_named() -> None:
@@ -157,7 +175,7 @@ async def test_the_run_before_is_cancelled_where_it_is_to_be_replaced() -> None:
     assert "cancelled" not in second["spec"]
 
 
-async def test_a_run_that_has_ended_wakes_its_schedule_and_old_ones_are_deleted() -> None:
+async def test_a_run_that_has_ended_wakes_its_schedule_and_the_time_of_old_ones_is_over() -> None:
     world = World(successfulRunsHistoryLimit=1, concurrencyPolicy="Allow")
     for hour in (1, 2, 3):
         await world.look(hour)
@@ -168,7 +186,10 @@ async def test_a_run_that_has_ended_wakes_its_schedule_and_old_ones_are_deleted(
     status = await world.look(3.1)
 
     assert world.woken[0] == Key("Schedule", *KEY)
-    assert [run["metadata"]["annotations"][names.DUE] for run in world.runs] == [format_time(NOON + 3 * HOUR)]
+    over = [run["metadata"]["name"] for run in world.runs if run["spec"].get("ttlAfterFinished") == "0s"]
+    assert len(over) == 2
+    assert world.let_go == set(over)
+    assert status["lastScheduleTime"] == format_time(NOON + 3 * HOUR)
     assert "active" not in status
 
 

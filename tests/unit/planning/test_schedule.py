@@ -179,7 +179,9 @@ def test_what_cannot_be_followed_says_so_and_is_left_alone(spec: dict[str, Any],
     assert ready(plan)[:2] == ("False", reason)
     assert ready(plan)[2].startswith(told)
     assert (plan.actions, plan.check_again_at) == ((), None)
-    assert later.status == plan.status
+    assert (later.actions, missed(later)) == ((), [])
+    (action,) = plan_schedule(replace(facts, trigger="now"), after(1)).actions
+    assert isinstance(action, StartRun)
 
 
 def test_after_a_year_without_anybody_each_look_is_short() -> None:
