@@ -18,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dawg_agent", description="Works for DAWG inside the cluster.")
     parser.add_argument("role", choices=["agent", "sidecar", "checkout"])
     role = parser.parse_args().role
+    os.umask(0o002)  # what git checks out and what is unpacked can be written by the group, which tests belong to
     try:
         if role == "agent":
             from dawg_agent.agent import run_agent

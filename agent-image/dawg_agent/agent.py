@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -218,7 +217,6 @@ def run_agent(settings: AgentSettings) -> int:
         structlog.processors.JSONRenderer(),
     ]
     structlog.configure(processors=processors)  # type: ignore[arg-type]
-    os.umask(0o002)  # what git checks out belongs to the group; for a single process uvloop cannot set that
     gc.freeze()  # what was imported stays: no collection need walk it
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))

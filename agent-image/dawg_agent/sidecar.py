@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import tarfile
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -165,7 +164,6 @@ async def _run(settings: SidecarSettings, *, only_prepare: bool) -> int:
 
 def run_sidecar(settings: SidecarSettings, *, only_prepare: bool = False) -> int:
     """Live one sidecar's life; ``only_prepare`` is the init container of a task that has no entry script."""
-    os.umask(0o002)
     try:
         return asyncio.run(_run(settings, only_prepare=only_prepare))
     except Exception as error:  # noqa: BLE001 - whatever it was, the agent must hear that nothing will be collected

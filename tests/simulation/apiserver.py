@@ -109,7 +109,10 @@ class ApiServer:
 
     def _patch(self, name: Name, body: JsonObject, who: str) -> JsonObject:
         before = self.get(*name)
-        return self._store(name[0], before, merged(before, body), who)
+        after = merged(before, body)
+        if name[0] == "testruns":
+            _check_rules(before, after)
+        return self._store(name[0], before, after, who)
 
     def _replace(self, name: Name, body: JsonObject, subresource: str, who: str) -> JsonObject:
         before = self.get(*name)

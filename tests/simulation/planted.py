@@ -18,7 +18,6 @@ from dawg_orchestrator.planning.restore import restore
 from dawg_orchestrator.resources.protocol import Acceptance
 
 _restore, _report, _hear_end = restore, status.Reporter.report, hearing._hear_end
-_write_status = carry_out.write_status
 
 
 async def _accept_first(self: Any, run: Any, plan: Any, contained: Any, *, at_once: bool = False) -> Any:
@@ -35,8 +34,8 @@ def _forget_letters(graph: Any, written: dict[str, Any], jobs: Any, now: Any) ->
 
 
 async def _without_version(cluster: Any, resource: Any, namespace: str, name: str, version: int, status: Any) -> Any:
-    now = (await cluster.get(resource, namespace, name))["metadata"]["resourceVersion"]
-    return await _write_status(cluster, resource, namespace, name, now, status)
+    written = await cluster.patch(resource, namespace, name, {"status": status}, subresource="status")
+    return written["metadata"]
 
 
 async def _nothing(*_: Any, **__: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -231,6 +232,15 @@ async def test_no_hook_filter_or_submodule_of_the_repository_runs(
     assert not (tree / "m").exists()
 
 
+@pytest.fixture
+def umask_of_the_roles() -> Iterator[None]:
+    """As `__main__` sets it."""
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_of_the_roles")
 async def test_the_tree_can_be_written_by_the_group(server: GitServer, tree: Path) -> None:
     await take(server, tree)
 
