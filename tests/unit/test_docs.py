@@ -10,8 +10,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from dawg_orchestrator.planning.cron import check_cron
 from dawg_orchestrator.planning.graph import expand
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.schedule import ScheduleSpec
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from docgen.update import MarksMissing, difference, wanted_pages, with_generated
@@ -19,7 +21,7 @@ from docpages import PAGES, ROOT, Block, anchors, links, yaml_blocks
 
 DOCS = ROOT / "docs"
 BLOCKS = list(yaml_blocks())
-SPECS: dict[str, type[BaseModel]] = {"TestRun": TestRunSpec, "AgentPool": AgentPoolSpec}
+SPECS: dict[str, type[BaseModel]] = {"TestRun": TestRunSpec, "AgentPool": AgentPoolSpec, "Schedule": ScheduleSpec}
 
 
 def ours(block: Block) -> list[dict[str, Any]]:
@@ -76,6 +78,10 @@ def test_documented_runs_can_be_carried_out_by_this_release(block: Block):
     for document in ours(block):
         if document["kind"] == "TestRun":
             assert expand(TestRunSpec.model_validate(document["spec"])).cells
+        elif document["kind"] == "Schedule":
+            schedule = ScheduleSpec.model_validate(document["spec"])
+            check_cron(schedule.cron, schedule.timezone)
+            assert expand(schedule.run_template.spec).cells
 
 
 @pytest.mark.parametrize(
