@@ -39,6 +39,8 @@ def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
     unseen = result.killed or (result.infrastructure is not None and result.exit_code is None)
     if stopping is not None and unseen:
         started = result.started_at is not None
+        if result.infrastructure is Reason.POD_DELETED:  # by ourselves: it does not say what the start waited for
+            return judge_stop(stopping, started=started, waited=None)
         return judge_stop(stopping, started=started, waited=result.infrastructure, message=result.message)
     if result.killed:
         message = "its end was asked for by a controller that is gone, and why is not known any more"

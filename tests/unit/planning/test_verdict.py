@@ -106,6 +106,15 @@ def test_a_test_that_timed_out_before_it_began_tells_what_it_waited_for() -> Non
     assert judgement.message == "no such image"
 
 
+def test_a_pod_that_our_own_stop_deleted_before_its_test_began_is_nobody_elses_doing() -> None:
+    deleted = TaskResult(infrastructure=Reason.POD_DELETED, message="somebody did that")
+
+    judgement = judge(PLAIN, deleted, Reason.RUN_TIMEOUT)
+
+    assert (judgement.verdict, judgement.reason) == (Verdict.INFRA_ERROR, Reason.UNSCHEDULABLE)
+    assert judgement.message == "the test never started"
+
+
 def test_a_lost_job_is_infrastructure_unless_we_stopped_it() -> None:
     assert judge_lost(None, started=True).verdict is Verdict.INFRA_ERROR
     assert judge_lost(Reason.CANCELLED, started=True).verdict is Verdict.CANCELLED
