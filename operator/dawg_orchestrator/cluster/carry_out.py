@@ -54,14 +54,14 @@ async def create_job(cluster: Cluster, request: AttemptRequest, around: Surround
     except Conflict:
         return await _own_job(cluster, request, body)
     except (Invalid, Forbidden) as error:
-        if _lacks_right(error, JOBS):
+        if lacks_right(error, JOBS):
             raise  # says nothing about this Job
         raise Refused(Reason.JOB_REFUSED, f"the cluster does not accept the Job: {error}") from error
     except NotFound as error:  # the namespace is going away
         raise Refused(Reason.JOB_REFUSED, str(error)) from error
 
 
-def _lacks_right(error: ClusterError, resource: Resource) -> bool:
+def lacks_right(error: ClusterError, resource: Resource) -> bool:
     """Whether we may not create any of these at all; the alternative is that a quota or a policy refuses this one.
 
     An apiserver that has just started denies everything until it has read the roles. Nothing but the authorizer's
@@ -111,7 +111,7 @@ async def change_agents(
             except Conflict:
                 return await cluster.get(DEPLOYMENTS, namespace, name)
             except (Invalid, Forbidden) as error:
-                if _lacks_right(error, DEPLOYMENTS):
+                if lacks_right(error, DEPLOYMENTS):
                     raise
                 raise Refused(Reason.AGENTS_REFUSED, f"the cluster does not accept the agents: {error}") from error
         case ScaleDeployment(name, replicas):

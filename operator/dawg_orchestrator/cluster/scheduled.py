@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
+from dawg_orchestrator.cluster.carry_out import lacks_right
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
 from dawg_orchestrator.cluster.pods import owner
 from dawg_orchestrator.errors import Conflict, Forbidden, Invalid, NotFound
@@ -30,17 +30,19 @@ async def start_run(
         return await cluster.create(TESTRUNS, namespace, body)
     except Conflict:
         found = await cluster.get(TESTRUNS, namespace, start.name)
-        if any(reference.get("uid") == uid for reference in found["metadata"].get("ownerReferences") or ()):
+        if _is_owned(found, uid):
             return found
         raise RunRefused(f"a TestRun named {start.name} exists and is none of this schedule's") from None
     except (Invalid, Forbidden, NotFound) as error:
+        if lacks_right(error, TESTRUNS):
+            raise  # says nothing about this run
         raise RunRefused(f"the cluster does not accept the run: {error}") from error
 
 
 def run_manifest(namespace: str, schedule: str, uid: str, template: JsonObject, start: StartRun) -> JsonObject:
     """The run as the template describes it, named and marked."""
     given: dict[str, Any] = template.get("metadata") or {}
-    marks = {names.DUE: due_mark(start.due)} if start.due is not None else {names.TRIGGER: start.trigger or ""}
+    marks = {names.DUE: format_time(start.due)} if start.due is not None else {names.TRIGGER: start.trigger or ""}
     return {
         "apiVersion": names.API_VERSION, "kind": "TestRun",
         "metadata": {
@@ -53,11 +55,6 @@ def run_manifest(namespace: str, schedule: str, uid: str, template: JsonObject, 
     }  # fmt: skip
 
 
-def due_mark(due: datetime) -> str:
-    """How a run says when it was due."""
-    return format_time(due)
-
-
 def label(schedule: str) -> str:
     """A schedule's name as a label's value."""
     return schedule if len(schedule) <= _LABEL_LENGTH else f"{schedule[:50].strip('-.')}-{names.short_hash(schedule)}"
@@ -66,10 +63,11 @@ def label(schedule: str) -> str:
 async def runs_of(cluster: Cluster, namespace: str, schedule: str, uid: str) -> JsonObjects:
     """All runs that the schedule has started and that still exist."""
     items, _ = await cluster.list(TESTRUNS, namespace, {"labelSelector": f"{names.SCHEDULE}={label(schedule)}"})
-    return [
-        item for item in items
-        if any(reference.get("uid") == uid for reference in item["metadata"].get("ownerReferences") or ())
-    ]  # fmt: skip
+    return [item for item in items if _is_owned(item, uid)]
+
+
+def _is_owned(run: JsonObject, uid: str) -> bool:
+    return any(reference.get("uid") == uid for reference in run["metadata"].get("ownerReferences") or ())
 
 
 async def stop_run(cluster: Cluster, namespace: str, name: str) -> None:

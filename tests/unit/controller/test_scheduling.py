@@ -13,7 +13,7 @@ from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
 from dawg_orchestrator.controller.scheduling import Scheduling
 from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
-from dawg_orchestrator.errors import ClusterError, Unavailable
+from dawg_orchestrator.errors import ClusterError, Forbidden, Unavailable
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_time
 from simulation.apiserver import ApiServer
@@ -150,6 +150,16 @@ async def test_runs_are_listed_again_after_a_list_that_failed() -> None:
         await world.look(0.1)
 
     assert not world.timetable.schedules[KEY].started.listed
+
+
+async def test_an_apiserver_that_has_not_read_its_roles_yet_makes_no_due_time_a_missed_one() -> None:
+    world = World()
+    await world.look(0.5)
+    world.fails = [Forbidden('User "dawg" cannot create resource "testruns" in API group "dawg.dev"', 403)]
+    with pytest.raises(Forbidden):
+        await world.look(1)
+
+    assert "missed" not in (await world.look(1.1))
 
 
 async def test_a_run_of_that_name_that_is_somebody_elses_is_left_alone_and_named() -> None:
