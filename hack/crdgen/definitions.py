@@ -46,6 +46,7 @@ class Kind:
     unseen_status: dict[str, Any] | None = None
     selectable: tuple[str, ...] = ()
     rules: tuple[dict[str, str], ...] = ()  # on the whole object: its name, say
+    one_writer: bool = False  # spec and status have one author each, so nobody's fields are told apart inside them
 
 
 def _condition(type_: str, field: str) -> str:
@@ -74,6 +75,7 @@ KINDS = (
         ),
         unseen_status=UNSEEN_STATUS,
         selectable=(".status.verdict",),
+        one_writer=True,
     ),
     Kind(
         kind="Workflow",
@@ -180,6 +182,9 @@ def _whole(kind: Kind) -> Schema:
         template["spec"] = without_transition_rules(template["spec"])
     if kind.unseen_status is not None:
         status["default"] = kind.unseen_status
+    if kind.one_writer:
+        # Without this the apiserver works out who owns which of the fields at every write, and keeps the list.
+        spec["x-kubernetes-map-type"] = status["x-kubernetes-map-type"] = "atomic"
     rules = {"x-kubernetes-validations": [dict(rule) for rule in kind.rules]} if kind.rules else {}
     return {
         "description": kind.description,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from localcluster import commands, network, paths
@@ -55,10 +56,13 @@ def _apiserver_names() -> str:
     return ",".join([*(f"DNS:{name}" for name in names), *(f"IP:{address}" for address in addresses)])
 
 
-def _request(name: str, subject: str) -> list[str | Path]:
+_P256 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+def _request(name: str, subject: str, *, key_type: Sequence[str] = _P256) -> list[str | Path]:
     return [
         *("openssl", "req", "-x509", "-days", VALID_DAYS, "-subj", subject),
-        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+        *("-newkey", *key_type, "-nodes"),
         *("-config", str(paths.CERTIFICATES / "openssl.cnf")),
         *("-keyout", str(key(name)), "-out", str(certificate(name))),
     ]
@@ -66,7 +70,8 @@ def _request(name: str, subject: str) -> list[str | Path]:
 
 def _create_authority(name: str) -> None:
     extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-    commands.run([*_request(name, f"/CN={CLUSTER_NAME}-{name}"), *extensions])
+    # RSA as kubeadm makes it: the apiserver verifies the authority's signature at every request with a certificate.
+    commands.run([*_request(name, f"/CN={CLUSTER_NAME}-{name}", key_type=("rsa:2048",)), *extensions])
 
 
 def _create_certificate(name: str, subject: str, *, usage: str, authority: str = "ca", names: str = "") -> None:

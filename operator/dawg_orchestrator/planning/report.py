@@ -144,9 +144,7 @@ def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now:
     known = read_conditions(facts.written.get("conditions") or (), [answer[0] for answer in answers])
     for kind, answer, why, text in answers:
         word = "Unknown" if answer is None else str(answer)
-        known = set_condition(
-            known, kind, word, why, text, generation=facts.generation, now=now  # type: ignore[arg-type]
-        )  # fmt: skip
+        known = set_condition(known, kind, word, why, text, generation=None, now=now)  # type: ignore[arg-type]
     return known
 
 

@@ -43,10 +43,13 @@ def set_condition(
     reason: Reason,
     message: str,
     *,
-    generation: int,
+    generation: int | None,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """The conditions with one of them set; its transition time stays unless its status flips."""
+    """The conditions with one of them set; its transition time stays unless its status flips.
+
+    ``generation`` is None where the status says it once for all of them.
+    """
     before = {condition.type: condition for condition in conditions}
     old = before.get(type)
     flipped = old is None or old.status != status or old.last_transition_time is None

@@ -87,21 +87,27 @@ class Concurrency(Model):
 
 _STAYS_CANCELLED = rule("!oldSelf || self", "a cancelled run stays cancelled; create another run instead")
 _STORED = ("pool", "failFast", "timeout")  # always there, by their defaults
-_OPTIONAL = ("source", "workflowRef", "parameters", "tasks", "gate", "selection", "concurrency")
+_OPTIONAL = ("tasks", "workflowRef", "source", "parameters", "gate", "selection", "concurrency")
 
 
 def _freeze(schema: dict[str, Any]) -> None:
     """Rules that what a run tests stays as it is.
 
     A value is compared by its own rule, since to look at a field from above costs the apiserver more, at every write of
-    every run; only whether the field is there cannot be asked in any other place.
+    every run; only whether the field is there cannot be asked in any other place, which one rule does for all of them.
     """
-    schema[RULES] = [rule("has(self.tasks) != has(self.workflowRef)", "set exactly one of tasks and workflowRef")]
+    immutable = "is immutable: a run tests one thing; create another run instead"
     for field in (*_STORED, *_OPTIONAL):
-        message = f"{field} is immutable: a run tests one thing; create another run instead"
-        schema["properties"][field][RULES] = [rule("self == oldSelf", message)]
-        if field in _OPTIONAL:
-            schema[RULES].append(rule(f"has(self.{field}) == has(oldSelf.{field})", message))
+        schema["properties"][field][RULES] = [rule("self == oldSelf", f"{field} {immutable}")]
+    changed = "".join(f"has(self.{field}) != has(oldSelf.{field}) ? '{field}' : " for field in _OPTIONAL[:-1])
+    schema[RULES] = [
+        rule("has(self.tasks) != has(self.workflowRef)", "set exactly one of tasks and workflowRef"),
+        rule(
+            " && ".join(f"has(self.{field}) == has(oldSelf.{field})" for field in _OPTIONAL),
+            f"what a run tests {immutable}",
+        )
+        | {"messageExpression": f"({changed}'{_OPTIONAL[-1]}') + ' {immutable}'"},
+    ]
 
 
 class TestRunSpec(Model):
