@@ -22,6 +22,7 @@ _NOTHING = "Nothing."
 # Where `dawg why` has no one line of advice: because all is well, because it looks closer, or because it only reports.
 _BESIDE_WHY = {
     Reason.TESTS_PASSED: _NOTHING,
+    Reason.STEP_DONE: _NOTHING,
     Reason.FLAKY: "find out which test it was: dawg status NAME; then make it deterministic",
     Reason.INPUT_MISSING: "see the message: the api role did not answer, or the file cannot be unpacked",
     Reason.REPORT_NOT_DELIVERED: "see the sidecar: kubectl -n NAMESPACE logs JOB-POD -c sidecar",

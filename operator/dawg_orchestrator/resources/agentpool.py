@@ -106,6 +106,20 @@ class WarmSpec(Model):
     )
 
 
+class StepSecret(Model):
+    """One key of a Secret as a variable of a Builtin pool's agents; the Secret carries the label dawg.dev/for-steps."""
+
+    name: ObjectName
+    key: str = Field(min_length=1, max_length=253)
+    env: str = Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)
+
+
+class BuiltinSpec(Model):
+    """What the built-in steps of a Builtin pool hold: steps name a variable, and it holds a whole address."""
+
+    secrets: list[StepSecret] = Field(default_factory=list, max_length=64)
+
+
 class KueueSpec(Model):
     """Jobs are created suspended and labelled; Kueue admits them."""
 
@@ -120,6 +134,7 @@ class AgentPoolSpec(Model):
         rule("self.minAgents <= self.maxAgents", "minAgents may not be larger than maxAgents"),
         rule("self.executor == oldSelf.executor", "executor is immutable: create another pool instead"),
         rule("!has(self.warm) || self.executor == 'Process'", "warm goes with executor: Process"),
+        rule("!has(self.builtin) || self.executor == 'Builtin'", "builtin goes with executor: Builtin"),
         rule("!has(self.kueue) || self.executor == 'Job'", "kueue goes with executor: Job"),
         rule(
             "self.trust == 'trusted' || !has(self.warm) || !has(self.warm.secrets) || size(self.warm.secrets) == 0",
@@ -138,6 +153,7 @@ class AgentPoolSpec(Model):
     template: PodTemplate = PodTemplate()
     job_template: PodTemplate = PodTemplate()
     warm: WarmSpec | None = None
+    builtin: BuiltinSpec | None = None
     kueue: KueueSpec | None = None
     paused: bool = False
 

@@ -11,7 +11,7 @@ An attempt is named by what it is (run uid, index in the frozen expansion, attem
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -98,6 +98,23 @@ class ProcessOrder(Model):
     preloaded: bool = False  # a fork of what the slot has imported will do
     sidecar: SidecarOrder  # what to check out, fetch and collect, as beside a Job's test
     git_secret: str | None = None  # the name of the Secret that sidecar.git needs
+
+
+class EndedTask(Model):
+    """What a step may know of a task that ended before it."""
+
+    verdict: str
+    reason: str = ""
+    message: str = ""
+
+
+class StepOrder(Model):
+    """Carry out this built-in step. ``inputs`` are those of resources/steps.py, every expression worked out."""
+
+    uses: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    workflow: str | None = None
+    tasks: dict[str, EndedTask] = Field(default_factory=dict)  # that have ended, by name; at most 256
 
 
 class Held(Model):
@@ -189,8 +206,9 @@ class Grant(Model):
     lease: LeaseId
     attempt: AttemptRef
     key: str  # task with cell and shard as people read it
-    job: JobOrder | None = None  # exactly one of job and process
+    job: JobOrder | None = None  # exactly one of job, process and step
     process: ProcessOrder | None = None
+    step: StepOrder | None = None
 
 
 class Cancel(Model):
@@ -223,6 +241,30 @@ FromController = Annotated[Welcome | NotLeader | Grant | Cancel | Acceptance | D
 
 FROM_AGENT: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)
 FROM_CONTROLLER: TypeAdapter[FromController] = TypeAdapter(FromController)
+
+
+class StepState(Model):
+    """What a step keeps between runs, under a key in its namespace; version 0 means that there is nothing yet.
+
+    ``GET /v1/steps/state?key=…`` gives it, ``PUT`` of the next value with the version that was read writes it: 409 when
+    somebody else has written meanwhile.
+    """
+
+    version: int = Field(default=0, ge=0)
+    value: dict[str, Any] | None = None
+
+
+class DashboardEntry(Model):
+    """What an update-dashboard step shows. ``PUT /v1/steps/entries/{run uid}/{index}``: the same step has one entry."""
+
+    title: str = Field(min_length=1, max_length=256)
+    level: Literal["Info", "Warning", "Critical"] = "Info"
+    text: str = Field(default="", max_length=4096)
+    link: str = Field(default="", max_length=2048)
+    run: str = Field(max_length=253)
+    workflow: str | None = Field(default=None, max_length=253)
+    task: str = Field(max_length=256)
+    created_at: Time
 
 
 class RecordedQuestion(Model):

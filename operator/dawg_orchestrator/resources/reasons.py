@@ -48,6 +48,12 @@ class Reason(StrEnum):
     RUN_TIMEOUT = "RunTimeout", "The run took longer than its timeout."
     INVALID_SPEC = "InvalidSpec", "The run cannot be carried out as written."
     NOT_AVAILABLE = "NotAvailable", "The run asks for something that this release does not do."
+    STEP_DONE = "StepDone", "The built-in step did what it was asked for."
+    STEP_FAILED = "StepFailed", "The built-in step could not do what it was asked for, or found what it looks for."
+    REJECTED = "Rejected", "Somebody who may approve has rejected."
+    NOT_APPROVED = "NotApproved", "Nobody has approved in time."
+    RUNS_FAILED = "RunsFailed", "A run that the step started did not pass."
+    TOO_DEEP = "TooDeep", "Runs that start runs stand too deep, or too many of them are under way."
 
     # Outcomes of infrastructure
     IMAGE_PULL = "ImagePull", "The image cannot be pulled.", True
@@ -75,6 +81,8 @@ class Reason(StrEnum):
     COLLECT_FAILED = "CollectFailed", "What the task left behind could not be collected.", True, True
     NAME_CONFLICT = "NameConflict", "Somebody else's object has the name that the task's Job needs.", True
     POOL_NOT_FOUND = "PoolNotFound", "The namespace has no AgentPool of that name.", True
+    WORKFLOW_NOT_FOUND = "WorkflowNotFound", "The namespace has no Workflow of that name.", True
+    STEP_BROKEN = "StepBroken", "The built-in step could not be carried out.", True, True
     JOB_REFUSED = "JobRefused", "The cluster does not accept the task's Job.", True
 
     # Not run
@@ -85,6 +93,7 @@ class Reason(StrEnum):
     NEED_NOT_PASSED = "NeedNotPassed", "A task that this one needs did not pass."
     NEED_SKIPPED = "NeedSkipped", "A task that this one needs was skipped by its condition."
     CONDITION_FALSE = "ConditionFalse", "The task's condition is false."
+    NOTHING_FAILED = "NothingFailed", "The task is for when something fails, and nothing did."
     NOTHING_RAN = "NothingRan", "Every task was skipped."
 
     # Waiting
@@ -96,6 +105,8 @@ class Reason(StrEnum):
     POOL_PAUSED = "PoolPaused", "The pool is paused."
     WAITING_FOR_NEEDS = "WaitingForNeeds", "Tasks that this one needs have not ended."
     WAITING_FOR_GROUP = "WaitingForGroup", "Other runs of the concurrency group are under way."
+    WAITING_FOR_RUNS = "WaitingForRuns", "Runs that the step has started have not ended."
+    WAITING_FOR_APPROVAL = "WaitingForApproval", "Somebody has to approve, by `dawg approve`."
     RETRY_BACKOFF = "RetryBackoff", "The next attempt waits for its backoff."
     RESOLVING_REVISION = "ResolvingRevision", "Another task of the run is finding out which commit the revision names."
     AGENT_UNREACHABLE = (

@@ -30,6 +30,11 @@ Quantity = Annotated[
     ),
 ]
 PriorityName = Literal["critical", "high", "medium", "low"]
+StepName = Literal[  # what resources/steps.py describes
+    "analyze-changes", "predict-risks", "run-tests", "gate", "analyze-failure", "propose-fix", "apply-fix",
+    "verify-fix", "open-pull-request", "health-check", "collect-metrics", "detect-anomalies", "remember", "recall",
+    "notify", "update-dashboard", "retrain-model", "rollback", "start-workflow", "approve",
+]  # fmt: skip
 
 
 RULES = "x-kubernetes-validations"
@@ -229,7 +234,7 @@ class Task(Model):
     image: str | None = Field(default=None, min_length=1, max_length=512)
     run: str | None = Field(default=None, min_length=1, max_length=65536)
     command: list[Annotated[str, Field(max_length=32768)]] | None = Field(default=None, min_length=1, max_length=256)
-    uses: TaskName | None = None
+    uses: StepName | None = None
     with_: dict[str, Any] | None = Field(default=None, alias="with")
     needs: list[TaskName] = Field(default_factory=list, max_length=256)
     when: str | None = Field(default=None, min_length=1, max_length=2048)
