@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crowd, jobs, publish, ranges, starts, takeover, throughput
+from benchmarks import anomalies, crowd, jobs, labelled, publish, ranges, starts, tables, takeover, throughput
 from benchmarks.figures import HEADINGS, Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
@@ -32,7 +32,9 @@ PARTS = {
     "job": "the same for tasks in Jobs",
     "crowd": "many live runs: memory, an urgent run among them, a new leader",
     "takeover": "how soon the second controller works when the first is killed",
+    "anomalies": "how well anomalies of metrics are found, beside a moving z-score",
 }
+WITHOUT_CLUSTER = frozenset({"anomalies"})
 _AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
 examples:
@@ -40,16 +42,19 @@ examples:
   hack/bench start --rounds 5      only how soon tests start, and quickly
   hack/bench --check               is what build/bench.json holds within hack/benchmarks/ranges.toml?
   hack/bench start --check         measure, then compare
-  hack/bench --publish             put what build/bench.json holds into docs/performance.md
+  hack/bench anomalies --data DIR  on the labelled series in DIR or in DIR/metric-anomalies, which are laid out as in
+                                   the Numenta Anomaly Benchmark; without --data on a few that are generated
+  hack/bench --publish             put what build/bench.json holds into docs/performance.md and docs/anomalies.md
 
-Needs the cluster of hack/up. Figures are ratios to bare Jobs of the same run on the same machine; they and all samples
-are in build/bench.json, which keeps the last measurement of each part.
+Needs the cluster of hack/up, but for the part anomalies. Figures of speed are ratios to bare Jobs of the same run on
+the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each part.
 """
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="hack/bench", description="Measure how fast runs are, beside bare Jobs.", epilog=EXAMPLES,
+        prog="hack/bench", epilog=EXAMPLES,
+        description="Measure how fast runs are, beside bare Jobs, and how well anomalies are found.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     told = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
@@ -61,10 +66,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=20, help="rounds of the part job (default: 20)")
     parser.add_argument("--live", type=int, default=10_000, help="runs of the part crowd (default: 10000)")
     parser.add_argument("--kills", type=int, default=6, help="of the leader, in the part takeover (default: 6)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="public data for the part anomalies")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
     parser.add_argument("--check", nargs="?", const=RESULT, type=Path, metavar="FILE",
                         help="compare with ranges.toml, and fail when a figure is out of its range")  # fmt: skip
-    parser.add_argument("--publish", action="store_true", help="write figures and plots into docs/performance.md")
+    parser.add_argument("--publish", action="store_true", help="write figures and plots into docs/")
     options = parser.parse_args(arguments)
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part is named {unknown[0]!r}; there are {', '.join(PARTS)}")
@@ -76,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     try:
         if options.parts or not (options.check or options.publish):
-            asyncio.run(_measure(options, _image()))
+            _measure(options)
         if options.publish:
             publish.publish(json.loads(RESULT.read_text()))
         return ranges.check(options.check) if options.check else 0
@@ -102,18 +108,28 @@ def _image() -> str:
     return image.reference
 
 
-async def _measure(options: argparse.Namespace, image: str) -> None:
+def _measure(options: argparse.Namespace) -> None:
+    names = options.parts or list(PARTS)
+    for name in names:
+        if name in WITHOUT_CLUSTER:
+            with step(f"{name}: {PARTS[name]}") as current:
+                part = _anomalies(options, current)
+            _keep(options, name, part, _circumstances())
+    if on_cluster := [name for name in names if name not in WITHOUT_CLUSTER]:
+        asyncio.run(_measure_on_cluster(options, on_cluster, _image()))
+
+
+async def _measure_on_cluster(options: argparse.Namespace, names: Sequence[str], image: str) -> None:
     measures: dict[str, Callable[[argparse.Namespace, Place, Step], Any]] = {
         "start": _starts, "throughput": _throughput, "job": _jobs, "crowd": _crowd,
         "takeover": _takeover,
     }  # fmt: skip
-    for name in options.parts or PARTS:
+    for name in names:
         async with opened(image) as place:
             with step(f"{name}: {PARTS[name]}") as current:
                 part: Part = await measures[name](options, place, current)
-        entry = {**_circumstances(), **part.wire()}
-        _keep(name, entry)
-        print(json.dumps({name: entry}, indent=2) if options.output == "json" else _table(part), flush=True)
+        kubernetes = json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"]
+        _keep(options, name, part, {**_circumstances(), "kubernetes": kubernetes})
 
 
 async def _starts(options: argparse.Namespace, place: Place, current: Step) -> Part:
@@ -144,6 +160,14 @@ async def _takeover(options: argparse.Namespace, place: Place, current: Step) ->
     return await takeover.measure(place, pool, options.kills, _note(current))
 
 
+def _anomalies(options: argparse.Namespace, current: Step) -> Part:
+    if options.data is None:
+        say("anomalies: no --data, so a few series are generated; how good the findings are, only real ones can tell")
+        return anomalies.measure(labelled.generated(), (), "anomalies.generated", _note(current))
+    series = labelled.read(options.data)
+    return anomalies.measure(series, labelled.held_out(series), "anomalies", _note(current))
+
+
 def _note(current: Step) -> Callable[[str], None]:
     def note(text: str) -> None:
         current.note = text
@@ -151,18 +175,18 @@ def _note(current: Step) -> Callable[[str], None]:
     return note
 
 
-def _keep(name: str, entry: dict[str, Any]) -> None:
-    """Put a part into the result; the other parts keep what was measured before."""
+def _keep(options: argparse.Namespace, name: str, part: Part, circumstances: dict[str, Any]) -> None:
+    """Put a part into the result, where the other parts keep what was measured before, and print it."""
+    entry = {**circumstances, **part.wire()}
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({**known, name: entry}, indent=2))
+    print(json.dumps({name: entry}, indent=2) if options.output == "json" else _table(part), flush=True)
 
 
 def _table(part: Part) -> str:
-    rows = [HEADINGS, *(figure.cells() for figure in part.figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", part.told] if part.told else lines)
+    table = tables.aligned([HEADINGS, *(figure.cells() for figure in part.figures)])
+    return f"{table}\n\n{part.told}" if part.told else table
 
 
 def _circumstances() -> dict[str, Any]:
@@ -174,7 +198,6 @@ def _circumstances() -> dict[str, Any]:
     return {
         "at": f"{datetime.now(UTC):%Y-%m-%d}", "command": " ".join(["hack/bench", *sys.argv[1:]]), "version": version,
         "machine": f"{len(models)} cores, {models[0] if models else platform.machine()}", "kernel": platform.release(),
-        "kubernetes": json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"],
     }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class Figure:
         return self.name, self.measured, self.compared, self.told, self.goal, self.floor, by_floor
 
 
-HEADINGS = ("figure", "measured", "bare Job", "value (95 %)", "goal", "floor", "by floor")
+HEADINGS = ("figure", "measured", "compared with", "value (95 %)", "goal", "floor", "by floor")
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,12 @@ class Part:
     samples: dict[str, list[float]] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     told: str = ""  # what people may want to know beside the table
+    details: dict[str, Any] = field(default_factory=dict)  # what only this part has; for JSON
 
     def wire(self) -> dict[str, Any]:
         """For JSON."""
-        return {"figures": [asdict(figure) for figure in self.figures], "samples": self.samples, "usage": self.usage}
+        figures = [asdict(figure) for figure in self.figures]
+        return {"figures": figures, "samples": self.samples, "usage": self.usage, "details": self.details}
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

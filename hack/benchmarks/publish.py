@@ -1,30 +1,42 @@
-"""What was measured, into docs/performance.md: a table between two marks, and the plots beside the page."""
+"""What was measured, into pages of docs/: tables between two marks, and the plots beside the page."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
+from benchmarks.tables import markdown
 from localcluster import paths
 
 PAGE = paths.REPOSITORY / "docs" / "performance.md"
+ANOMALIES = paths.REPOSITORY / "docs" / "anomalies.md"
 PLOTS = paths.REPOSITORY / "docs" / "performance"
 BEGIN = "<!-- written by hack/bench --publish; do not edit below -->\n"
 END = "<!-- end of what hack/bench --publish writes -->\n"
 
 
 def publish(result: dict[str, Any]) -> None:
-    """Write the page's middle, and the plots that it shows."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    """Write the middle of each page whose parts were measured, and the plots that it shows."""
+    speed = {name: part for name, part in result.items() if "kubernetes" in part}
+    if speed:
+        PLOTS.mkdir(exist_ok=True)
+        shown = []
+        for name, (alternative, svg) in drawn(speed).items():
+            (PLOTS / name).write_text(svg)
+            shown.append(f"![{alternative}](performance/{name})")
+        _fill(PAGE, [measured(speed), *shown])
+    part = result.get("anomalies")
+    if part and "held out" in part["details"]["detectors"]["model"]:  # those of generated series are nobody's proof
+        _fill(ANOMALIES, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
+
+
+def _fill(page: Path, blocks: list[str]) -> None:
+    before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise RuntimeError(f"docs/{PAGE.name} lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
-    PLOTS.mkdir(exist_ok=True)
-    shown = []
-    for name, (alternative, svg) in drawn(result).items():
-        (PLOTS / name).write_text(svg)
-        shown.append(f"![{alternative}](performance/{name})")
-    PAGE.write_text(before + begin + "\n" + "\n\n".join([measured(result), *shown]) + "\n\n" + end + after)
+        raise RuntimeError(f"docs/{page.name} lacks the lines {BEGIN.strip()!r} and {END.strip()!r}")
+    page.write_text(before + begin + "\n" + "\n\n".join(blocks) + "\n\n" + end + after)
 
 
 def measured(result: dict[str, Any]) -> str:
@@ -35,12 +47,16 @@ def measured(result: dict[str, Any]) -> str:
             by_floor = "" if figure["by_floor"] is None else f"{figure['by_floor']:.2f}"
             cells = (figure[key] for key in ("name", "measured", "compared", "told", "goal", "floor"))
             rows.append(f"| {' | '.join([*cells, by_floor])} |")
-    sources = [
-        f"- `{part['command']}` of version {part['version']} on {part['at']}: {part['machine']},"
-        f" Linux {part['kernel']}, Kubernetes {part['kubernetes']}"
-        for part in result.values()
-    ]
+    sources = [_source(part) for part in result.values()]
     return "\n".join([*rows, "", "Times are p50 / p95 / p99.", "", *dict.fromkeys(sources)])
+
+
+def _source(part: dict[str, Any]) -> str:
+    kubernetes = f", Kubernetes {part['kubernetes']}" if "kubernetes" in part else ""
+    return (
+        f"- `{part['command']}` of version {part['version']} on {part['at']}: {part['machine']},"
+        f" Linux {part['kernel']}{kubernetes}"
+    )
 
 
 def drawn(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
