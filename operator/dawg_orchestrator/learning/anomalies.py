@@ -114,7 +114,7 @@ class Finding:
 
     score: float
     is_anomaly: bool
-    expected: tuple[float, float] | None  # None while nothing is expected
+    expected: tuple[float, float] | None  # of what `why` names first; None while nothing is expected
     why: str
 
 
