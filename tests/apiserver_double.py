@@ -110,15 +110,24 @@ class ApiserverDouble:
             self.put(resource, member, metadata={"labels": {names.POOL: pool}, "ownerReferences": [reference]})
         return self.bound_token(names.AGENT_SERVICE_ACCOUNT, name)
 
-    def bound_token(self, account: str, pod: str) -> dict[str, str]:
+    def step_agent(self, name: str = "steps", pool: str = "builtin", *, namespace: str = "team") -> dict[str, str]:
+        """An agent of a Builtin pool, which alone runs built-in steps; the headers it sends."""
+        self.agent_pod(name, pool)
+        self.objects[AGENTPOOLS.plural, "team", pool]["spec"]["executor"] = "Builtin"
+        if namespace != "team":
+            for key in [key for key in self.objects if key[2] in (name, pool, f"{pool}-rs", f"{pool}-agents")]:
+                self.objects[key[0], namespace, key[2]] = self.objects[key]
+        return self.bound_token(names.STEPS_SERVICE_ACCOUNT, name, namespace)
+
+    def bound_token(self, account: str, pod: str, namespace: str = "team") -> dict[str, str]:
         """Headers with a token of a service account that is bound to a pod."""
         extra = {
             "authentication.kubernetes.io/pod-name": [pod],
             "authentication.kubernetes.io/pod-uid": [f"{pod}-uid"],
         }
-        user = {"username": f"system:serviceaccount:team:{account}", "extra": extra}
-        self.tokens[f"token-of-{pod}"] = (user, names.API_AUDIENCE)
-        return bearer(f"token-of-{pod}")
+        user = {"username": f"system:serviceaccount:{namespace}:{account}", "extra": extra}
+        self.tokens[f"token-of-{namespace}-{account}-{pod}"] = (user, names.API_AUDIENCE)
+        return bearer(f"token-of-{namespace}-{account}-{pod}")
 
     def testrun(self, name: str, *tasks: JsonObject, status: JsonObject | None = None, **spec: Any) -> JsonObject:
         """A TestRun with these tasks (one named ``unit`` if none are given)."""

@@ -120,6 +120,7 @@ class ApiSettings:
     people_port: int = 8080
     metrics_port: int = 9090
     retention: timedelta = timedelta(days=30)
+    step_state_retention: timedelta = timedelta(days=90)
     max_file_bytes: int = _GIB
     free_space_floor: int = _GIB // 4
     s3: S3Settings | None = None  # None: files are in data_dir
@@ -142,6 +143,7 @@ class ApiSettings:
             people_port=whole_number(env, "DAWG_PEOPLE_PORT", cls.people_port),
             metrics_port=whole_number(env, "DAWG_METRICS_PORT", cls.metrics_port),
             retention=duration(env, "DAWG_RETENTION", cls.retention),
+            step_state_retention=duration(env, "DAWG_STEP_STATE_RETENTION", cls.step_state_retention),
             max_file_bytes=whole_number(env, "DAWG_MAX_FILE_BYTES", cls.max_file_bytes),
             free_space_floor=whole_number(env, "DAWG_FREE_SPACE_FLOOR", cls.free_space_floor),
             s3=S3Settings.from_environment(env),

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dawg_orchestrator.errors import ClusterError, InvalidSpec, StoreError
 from dawg_orchestrator.store.blobs import ChecksumMismatch, NoSpace, TooLarge
 from dawg_orchestrator.store.logs import OffsetGap
+from dawg_orchestrator.store.stepstates import StaleVersion, TooManyKeys, UnstorableValue, ValueTooLarge
 
 _log = structlog.get_logger()
 
@@ -27,6 +28,16 @@ _SAFE = {
     "cache-control": "no-store",
 }
 _DISCONNECTED = 499  # nobody hears it; it is there for the metrics
+
+
+_REFUSED_BY_THE_STORE: tuple[tuple[type[StoreError], int, str], ...] = (
+    (TooLarge, 413, "leave it out, make it smaller, or raise the api's limit"),
+    (ChecksumMismatch, 422, "send the file again"),
+    (StaleVersion, 409, "read it again, and write what follows from that"),
+    (TooManyKeys, 422, "use fewer keys; those that nobody uses go after the chart's api.stepStateRetention"),
+    (ValueTooLarge, 413, "keep less"),
+    (UnstorableValue, 400, "correct the value"),
+)
 
 
 class Refusal(Exception):
@@ -84,12 +95,11 @@ def answer_errors(app: FastAPI) -> None:
     async def not_stored(request: Request, error: StoreError) -> JSONResponse:
         if isinstance(error, OffsetGap):
             return JSONResponse({"size": error.size, "error": str(error), "remedy": "send from this offset"}, 409)
-        if isinstance(error, TooLarge):
-            return _json(413, str(error), "leave it out, make it smaller, or raise the api's limit")
-        if isinstance(error, ChecksumMismatch):
-            return _json(422, str(error), "send the file again")
         if isinstance(error, NoSpace):
             return _json(507, f"the store is full: {error}", "try again later")
+        for kind, status, remedy in _REFUSED_BY_THE_STORE:
+            if isinstance(error, kind):
+                return _json(status, str(error), remedy)
         _log.error("store failed", path=request.url.path, error=str(error))
         return _json(503, "history cannot be read or written now", "try again; the api's log has the cause")
 

@@ -1,4 +1,4 @@
-"""The people's door: history, runs, logs, reports, artifacts, the live queue and figures.
+"""The people's door: history, runs, logs, reports, artifacts, dashboard entries, the live queue and figures.
 
 Who asks is known by a Kubernetes token; what they may see is what they may see of TestRuns in that namespace.
 """
@@ -35,10 +35,12 @@ from dawg_orchestrator.api.parameters import (
 )
 from dawg_orchestrator.api.queue import queue_entries
 from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.steps import listed_entry
 from dawg_orchestrator.api.uploads import primed
 from dawg_orchestrator.resources.model import format_micro_time, format_time, parse_time
 from dawg_orchestrator.store.artifacts import check_path, key_of
 from dawg_orchestrator.store.blobs import BlobKey
+from dawg_orchestrator.store.entries import EntryKey
 from dawg_orchestrator.store.logs import LogKey
 from dawg_orchestrator.store.runs import HistoryQuery
 
@@ -93,6 +95,19 @@ def _add_lists(app: FastAPI, services: Services) -> None:
         rows = await services.history.runs.page(query)
         more = f"{format_micro_time(rows[-1]['finished'])},{rows[-1]['uid']}" if len(rows) == limit else None
         return {"runs": [_listed_run(row) for row in rows], "before": more}
+
+    @app.get("/v1/namespaces/{namespace}/entries")
+    async def entries(
+        namespace: Namespace,
+        limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = 50,
+        before: Annotated[str | None, Query(max_length=128)] = None,
+        authorization: Token = None,
+    ) -> dict[str, Any]:
+        namespaces = await _allowed(services, authorization, "list", namespace)
+        rows = await services.history.entries.page(namespaces, limit, _entry_cursor(before) if before else None)
+        last = rows[-1] if len(rows) == limit else None
+        more = f"{format_micro_time(last['created'])},{last['run']},{last['index']}" if last else None
+        return {"entries": [listed_entry(row) for row in rows], "before": more}
 
     @app.get("/v1/queue")
     async def queue(namespace: InNamespace = None, authorization: Token = None) -> dict[str, Any]:
@@ -215,6 +230,14 @@ def _cursor(text: str) -> tuple[datetime, str]:
         raise ValueError("a cursor ends in a uid")
     except ValueError:
         raise bad_request("before is no place in history", "send what the page before it gave as `before`") from None
+
+
+def _entry_cursor(text: str) -> EntryKey:
+    place, _, index = text.rpartition(",")
+    created, run = _cursor(place)
+    if not (index.isascii() and index.isdecimal()) or len(index) > 4:
+        raise bad_request("before is no place among the entries", "send what the page before it gave as `before`")
+    return EntryKey(created, run, int(index))
 
 
 def _listed_run(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,8 @@ async def _forget_the_old(services: Services) -> None:
                 services.metrics.forgotten.inc(gone)
                 if gone < RUNS_AT_ONCE:
                     break
+            await services.history.step_states.forget(now() - services.settings.step_state_retention)
+            await services.history.deliveries.forget(now() - services.settings.retention)
         except StoreError as error:
-            _log.error("old runs are not deleted", error=str(error)[:300])
+            _log.error("what is old is not deleted", error=str(error)[:300])
         await asyncio.sleep(_RETENTION_EVERY.total_seconds() if services.follower.synced else 1.0)

@@ -1,4 +1,7 @@
-"""The uploads door: sidecars bring reports and files, agents bring logs, the controller asks what is recorded."""
+"""The uploads door: sidecars bring reports and files, agents bring logs, the controller asks what is recorded.
+
+Agents of Builtin pools keep there what their steps remember: ``steps.py``.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from dawg_orchestrator.api.bodies import announced_size, read_body
 from dawg_orchestrator.api.metrics import Counted
 from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, OfRun, OfWarmRun, RunUid, Token
 from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.steps import add_step_routes
 from dawg_orchestrator.api.workloads import Attempt as Task
 from dawg_orchestrator.api.workloads import TaskOf
 from dawg_orchestrator.resources.protocol import RecordedAnswer, RecordedQuestion
@@ -37,6 +41,7 @@ def uploads_app(services: Services) -> FastAPI:
     _add_sidecar_routes(app, services)
     _add_log_routes(app, services)
     _add_controller_routes(app, services)
+    add_step_routes(app, services)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=services.metrics, door="uploads")
     return app

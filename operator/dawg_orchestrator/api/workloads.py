@@ -5,10 +5,12 @@ A token bound to a pod names the pod; the live pod's labels and owners say the r
     sidecar   Pod ─owner→ Job ─owner→ TestRun      labels of pod and Job: run, index, attempt
     agent     Pod ─owner→ ReplicaSet ─owner→ Deployment ─owner→ AgentPool      and the Job's label names the pool
     warm      the same, for what runs in the agent's own pod: the TestRun's spec names the pool
+    steps     the same, with a service account of their own: agents of Builtin pools, which run no test code
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,8 @@ from dawg_orchestrator.resources.testrun import TestRunSpec
 
 _OWNERS_KEPT_SECONDS = 600.0  # labels and owners of one uid do not change; the token's review says if the pod lives
 _REMEDY = "only what this pod works on may be sent"
+_AGENTS = (names.AGENT_SERVICE_ACCOUNT, names.STEPS_SERVICE_ACCOUNT)
+_RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +119,37 @@ class Workloads:
             raise forbidden(f"the agent belongs to pool {pool}, the Job {job} to pool {task.pool}", _REMEDY)
         return task
 
+    async def step_agent(self, authorization: str | None) -> str:
+        """The namespace of an agent of a Builtin pool. Nobody else: sidecars and warm agents stand beside test code."""
+        return (await self._steps_pool(authorization))[0]
+
+    async def step_of(self, authorization: str | None, run: str, run_uid: str, index: int) -> None:
+        """Refuse all but an agent of the Builtin pool that this step of the run goes to."""
+        namespace, pool = await self._steps_pool(authorization)
+        await self._require_task_of_pool(namespace, pool, run, Attempt(run_uid, index, 1))
+
+    async def _steps_pool(self, authorization: str | None) -> tuple[str, str]:
+        namespace, pool = await self._own_pool(authorization, names.STEPS_SERVICE_ACCOUNT)
+        if await self._executor_of(namespace, pool) != "Builtin":
+            raise forbidden(f"pool {pool} runs no built-in steps", _REMEDY)
+        return namespace, pool
+
     async def _warm_task(self, authorization: str | None, run: str, wanted: Attempt) -> TaskOf:
         """A task that runs in pods of the agent's own pool; an agent that only watches Jobs has no business here."""
         namespace, pool = await self._own_pool(authorization)
-        if await self._executor_of(namespace, pool) != "Process":
+        if await self._executor_of(namespace, pool) == "Job":
             raise forbidden(f"pool {pool} runs Jobs, whose sidecars bring what they left", _REMEDY)
+        await self._require_task_of_pool(namespace, pool, run, wanted)
+        return TaskOf(namespace, run, wanted, pool)
+
+    async def _require_task_of_pool(self, namespace: str, pool: str, run: str, wanted: Attempt) -> None:
         pools = await self._task_pools(namespace, run, wanted.run_uid)
         if wanted.index >= len(pools) or pools[wanted.index] != pool:
             raise forbidden(f"{_describe(wanted)} does not belong to pool {pool}", _REMEDY)
-        return TaskOf(namespace, run, wanted, pool)
 
-    async def _own_pool(self, authorization: str | None) -> tuple[str, str]:
-        """Namespace and pool of the agent that asks."""
-        identity, (pod, pod_uid) = await self._pod_of(authorization, names.AGENT_SERVICE_ACCOUNT)
+    async def _own_pool(self, authorization: str | None, *accounts: str) -> tuple[str, str]:
+        """Namespace and pool of the agent that asks; ``accounts`` are those that it may have."""
+        identity, (pod, pod_uid) = await self._pod_of(authorization, *(accounts or _AGENTS))
         namespace = self._namespace_of(identity)
         pool = self._pools.get(pod_uid)
         if pool is None:
@@ -151,6 +173,8 @@ class Workloads:
         """The pool of each task of a run, in the order of its frozen expansion; it never changes."""
         kept = self._pools_of_tasks.get((namespace, run_uid))
         if kept is None:
+            if not _RUN_NAME.fullmatch(run):
+                raise forbidden("that is no name of a run", _REMEDY)
             try:
                 found = await self._cluster.get(TESTRUNS, namespace, run)
             except NotFound:
@@ -172,11 +196,11 @@ class Workloads:
             self._tasks.put(pod_uid, task)
         return task
 
-    async def _pod_of(self, authorization: str | None, account: str) -> tuple[Identity, tuple[str, str]]:
+    async def _pod_of(self, authorization: str | None, *accounts: str) -> tuple[Identity, tuple[str, str]]:
         identity = await self._reviews.identify(authorization, names.API_AUDIENCE)
         own = identity.service_account
-        if own is None or own[1] != account:
-            raise forbidden(f"{identity.username} is not a service account named {account}", _REMEDY)
+        if own is None or own[1] not in accounts:
+            raise forbidden(f"{identity.username} is not a service account named {' or '.join(accounts)}", _REMEDY)
         if own[0] not in self._namespaces:
             raise forbidden(f"namespace {own[0]} is not watched", "add it to the chart's value `namespaces`")
         if identity.pod is None:

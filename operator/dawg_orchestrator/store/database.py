@@ -104,11 +104,14 @@ class Database:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             await connection.execute(statement, [dict(row) for row in rows[start : start + _ROWS_AT_ONCE]])
 
-    async def insert_if_absent(self, connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> None:
-        """Insert a row unless there is one of its primary key."""
+    async def insert_if_absent(self, connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> bool:
+        """Insert a row unless there is one that shares a unique key with it; whether it was inserted.
+
+        One that another transaction is about to insert is waited for.
+        """
         dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        keys = [column.name for column in table.primary_key]
-        await connection.execute(dialect.insert(table).on_conflict_do_nothing(index_elements=keys), dict(row))
+        done = await connection.execute(dialect.insert(table).on_conflict_do_nothing(), dict(row))
+        return bool(done.rowcount)
 
 
 @functools.cache

@@ -10,13 +10,16 @@ from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.artifacts import Artifacts
 from dawg_orchestrator.store.blobs import Blobs
 from dawg_orchestrator.store.database import Database
+from dawg_orchestrator.store.deliveries import Deliveries
 from dawg_orchestrator.store.disk import DiskBlobs
+from dawg_orchestrator.store.entries import Entries
 from dawg_orchestrator.store.logfiles import LogFiles
 from dawg_orchestrator.store.logs import LogBytes, Logs
 from dawg_orchestrator.store.logtails import LogTails
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
+from dawg_orchestrator.store.stepstates import StepStates
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class History:
     artifacts: Artifacts
     logs: Logs
     retention: Retention
+    step_states: StepStates
+    entries: Entries
+    deliveries: Deliveries
 
     @classmethod
     async def open(
@@ -59,6 +65,9 @@ class History:
             Artifacts(database, blobs, max_file_bytes),
             Logs(database, kept),
             Retention(database, blobs),
+            StepStates(database),
+            Entries(database),
+            Deliveries(database),
         )
 
     async def close(self) -> None:

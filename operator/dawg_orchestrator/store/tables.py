@@ -3,9 +3,11 @@
     runs ─┬─ tasks        the end of each task of the frozen expansion
           ├─ reports ──── test_cases
           ├─ artifacts    rows about files; the bytes are in a blob store
+          ├─ dashboard_entries
           └─ logs ─────── log_tails
 
 A run's row appears with its first upload, without a verdict; it is history only once it has one.
+``step_states`` and ``webhook_deliveries`` belong to no run.
 """
 
 from __future__ import annotations
@@ -225,6 +227,55 @@ class LogTail(Table):
     attempt: Mapped[int] = mapped_column(primary_key=True)
     start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class StepState(Table):
+    """What steps of a namespace keep between runs under a key; each write raises ``version``, from 1."""
+
+    __tablename__ = "step_states"
+    __table_args__ = (Index("ix_step_states_touched", "touched"),)
+
+    namespace: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), primary_key=True)
+    version: Mapped[int] = mapped_column()
+    value: Mapped[dict[str, Any]] = mapped_column(JSON)
+    touched: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class DashboardEntry(Table):
+    """What an update-dashboard step of a run shows."""
+
+    __tablename__ = "dashboard_entries"
+    __table_args__ = (Index("ix_dashboard_entries_namespace_created", "namespace", "created", "run", "index"),)
+
+    run: Mapped[str] = _run_uid()
+    index: Mapped[int] = mapped_column(primary_key=True)
+    namespace: Mapped[str] = mapped_column(String(63))
+    run_name: Mapped[str] = mapped_column(String(253))
+    workflow: Mapped[str | None] = mapped_column(String(253))
+    task: Mapped[str] = mapped_column(String(256))
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    level: Mapped[str] = mapped_column(String(16))
+    title: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    link: Mapped[str] = mapped_column(Text)
+
+
+class WebhookDelivery(Table):
+    """A signed request for a Workflow (its uid), claimed before its run is created; neither id nor signature twice."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_signature", "workflow", "signature", unique=True),
+        Index("ix_webhook_deliveries_received", "received"),
+    )
+
+    workflow: Mapped[str] = mapped_column(String(64), primary_key=True)
+    delivery: Mapped[str] = mapped_column(String(128), primary_key=True)
+    signature: Mapped[str] = mapped_column(String(64))
+    run_name: Mapped[str] = mapped_column(String(253))
+    started: Mapped[bool] = mapped_column(default=False)
+    received: Mapped[datetime] = mapped_column(UtcTime)
 
 
 def test_number(namespace: str, suite: str, classname: str, name: str) -> int:
