@@ -10,6 +10,7 @@ from typing import Any
 
 from dawg_orchestrator.cluster.client import (
     AGENTPOOLS,
+    CONTROLLER_REVISIONS,
     DEPLOYMENTS,
     JOBS,
     PODS,
@@ -132,6 +133,20 @@ class ApiserverDouble:
     def testrun(self, name: str, *tasks: JsonObject, status: JsonObject | None = None, **spec: Any) -> JsonObject:
         """A TestRun with these tasks (one named ``unit`` if none are given)."""
         return self.put(TESTRUNS, name, spec={"tasks": list(tasks) or [a_task("unit")], **spec}, status=status or {})
+
+    def workflow_run(
+        self, name: str, *tasks: JsonObject, status: JsonObject | None = None, **frozen: Any
+    ) -> JsonObject:
+        """A run of the Workflow ``checks`` that has been frozen to these tasks."""
+        revision = f"{name}-revision"
+        run = self.put(
+            TESTRUNS, name, spec={"workflowRef": {"name": "checks"}, "pool": "default", "priority": "medium"},
+            status={"workflowRevision": revision, **(status or {})},
+        )  # fmt: skip
+        spec = {"pool": "default", "priority": "medium", "tasks": list(tasks) or [a_task("unit")], **frozen}
+        owners = [owner(names.API_VERSION, "TestRun", name)]
+        self.put(CONTROLLER_REVISIONS, revision, metadata={"ownerReferences": owners}, data={"spec": spec})
+        return run
 
 
 def a_task(name: str, **parts: Any) -> JsonObject:

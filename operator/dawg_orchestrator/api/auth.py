@@ -55,6 +55,7 @@ class Kept(Generic[V]):
 
     clock: Clock
     seconds: float = KEPT_SECONDS
+    most: int = _MAX_KEPT
     _answers: dict[Any, tuple[float, V]] = field(default_factory=dict)
 
     def get(self, key: Any) -> V | None:
@@ -65,7 +66,7 @@ class Kept(Generic[V]):
     def put(self, key: Any, answer: V) -> None:
         """Keep an answer; when there are too many, the oldest goes."""
         self._answers.pop(key, None)
-        if len(self._answers) >= _MAX_KEPT:
+        if len(self._answers) >= self.most:
             del self._answers[next(iter(self._answers))]
         self._answers[key] = (self.clock() + self.seconds, answer)
 

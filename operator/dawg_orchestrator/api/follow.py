@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.metrics import Metrics
 from dawg_orchestrator.api.queue import LiveRun, live_run
 from dawg_orchestrator.cluster.client import AGENTPOOLS, TESTRUNS, Cluster, Resource
@@ -99,12 +100,15 @@ class Seen:
 class Follower:
     """Keeps what is seen up to date, and writes finished runs to history."""
 
-    def __init__(self, cluster: Cluster, runs: Runs, namespaces: Collection[str], metrics: Metrics) -> None:
+    def __init__(
+        self, cluster: Cluster, runs: Runs, namespaces: Collection[str], metrics: Metrics, contents: Contents
+    ) -> None:
         self.seen = Seen()
         self._cluster = cluster
         self._runs = runs
         self._namespaces = tuple(namespaces)
         self._metrics = metrics
+        self._contents = contents
         self._more = asyncio.Event()
         self._listed: set[tuple[str, str]] = set()
 
@@ -130,7 +134,7 @@ class Follower:
                 self._listed.add((resource.plural, namespace))
                 pause = _FIRST_PAUSE
                 async for kind, thing in self._cluster.watch(resource, namespace, version):
-                    self._change(resource, kind, thing)
+                    self._change(resource, kind, await self._as_far_as_known(thing))
             except (ClusterError, StoreError) as error:
                 _log.warning("watch interrupted", resource=resource.plural, namespace=namespace, error=str(error)[:300])
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
@@ -145,7 +149,7 @@ class Follower:
         ended = [item["metadata"]["uid"] for item in items if (item.get("status") or {}).get("verdict")]
         recorded = await self._runs.recorded_versions(ended)
         for item in items:
-            self._take(item, recorded)
+            self._take(await self._as_far_as_known(item), recorded)
             self.seen.boil_down()
             await asyncio.sleep(0)  # a long list does not hold up requests
         return version
@@ -164,6 +168,16 @@ class Follower:
         self._take(thing, {})
         if kind == "DELETED":
             self.seen.drop_run(metadata["uid"])
+
+    async def _as_far_as_known(self, thing: dict[str, Any]) -> dict[str, Any]:
+        """A run without a verdict, complete if that can be had now: its queue is worth no wait."""
+        if (thing.get("status") or {}).get("verdict"):
+            return thing  # completed when it is recorded, if it is not yet
+        try:
+            return await self._contents.complete(thing)
+        except ClusterError as error:
+            _log.warning("a run's tasks are not known", run=thing["metadata"]["name"], error=str(error)[:300])
+            return thing
 
     def _take(self, testrun: dict[str, Any], recorded: Mapping[str, str | None]) -> None:
         self.seen.take_run(testrun, recorded)
@@ -189,8 +203,8 @@ class Follower:
             await asyncio.sleep(_GATHER_SECONDS)
             batch = list(self.seen.unrecorded.values())[:most]
             try:
-                await self._runs.record([record_of(testrun) for testrun in batch])
-            except StoreError as error:
+                await self._runs.record([record_of(await self._contents.complete(testrun)) for testrun in batch])
+            except (StoreError, ClusterError) as error:
                 _log.error("runs are not recorded", runs=_some_names(batch), error=str(error)[:300])
             except Exception:  # noqa: BLE001 - whatever is wrong with one run must not end the api
                 _log.exception("runs cannot be recorded", runs=_some_names(batch))

@@ -24,7 +24,9 @@ class FoundRun:
     name: str
     uid: str
     live: bool
-    document: dict[str, Any]  # metadata, spec, status as the Kubernetes API has them
+    document: dict[
+        str, Any
+    ]  # metadata, spec, status as the Kubernetes API has them; of a Workflow's run with its tasks
 
     @property
     def ended(self) -> bool:
@@ -44,7 +46,8 @@ async def find_run(services: Services, namespace: str, name: str, uid: str | Non
     except NotFound:
         testrun = None
     if testrun is not None and uid in (None, testrun["metadata"]["uid"]):
-        return FoundRun(namespace, name, testrun["metadata"]["uid"], live=True, document=testrun)
+        complete = await services.contents.complete(testrun)
+        return FoundRun(namespace, name, testrun["metadata"]["uid"], live=True, document=complete)
     row = await services.history.runs.find(namespace, name, uid)
     if row is None:
         wanted = f" with uid {uid}" if uid else ""

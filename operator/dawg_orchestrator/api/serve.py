@@ -24,6 +24,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.learned import Lessons
 from dawg_orchestrator.api.metrics import Metrics
@@ -94,13 +95,17 @@ def assemble(settings: ApiSettings, cluster: Cluster, history: History, closing:
     clock = time.monotonic
     metrics = Metrics()
     reviews = Reviews(cluster, clock)
+    contents = Contents(cluster, clock)
     return Services(
         settings=settings,
         cluster=cluster,
         history=history,
         reviews=reviews,
-        workloads=Workloads(cluster, reviews, settings.namespaces, settings.controller_service_account, clock),
-        follower=Follower(cluster, history.runs, settings.namespaces, metrics),
+        contents=contents,
+        workloads=Workloads(
+            cluster, reviews, contents, settings.namespaces, settings.controller_service_account, clock
+        ),
+        follower=Follower(cluster, history.runs, settings.namespaces, metrics, contents),
         lessons=Lessons(history.runs, clock),
         metrics=metrics,
         closing=closing,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.learned import Lessons
 from dawg_orchestrator.api.metrics import Metrics
@@ -24,6 +25,7 @@ class Services:
     cluster: Cluster
     history: History
     reviews: Reviews
+    contents: Contents
     workloads: Workloads
     follower: Follower
     lessons: Lessons

@@ -15,10 +15,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from dawg_orchestrator.api.answers import Refusal, forbidden
 from dawg_orchestrator.api.auth import Clock, Identity, Kept, Reviews
+from dawg_orchestrator.api.contents import Contents, lacks_tasks
 from dawg_orchestrator.cluster.client import (
     AGENTPOOLS,
     DEPLOYMENTS,
@@ -29,10 +28,9 @@ from dawg_orchestrator.cluster.client import (
     Cluster,
     Resource,
 )
-from dawg_orchestrator.errors import InvalidSpec, NotFound
-from dawg_orchestrator.planning.graph import expand
+from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.testrun import TestRunSpec
+from dawg_orchestrator.store.testrun import cells_of, read_spec
 
 _OWNERS_KEPT_SECONDS = 600.0  # labels and owners of one uid do not change; the token's review says if the pod lives
 _REMEDY = "only what this pod works on may be sent"
@@ -66,12 +64,14 @@ class Workloads:
         self,
         cluster: Cluster,
         reviews: Reviews,
+        contents: Contents,
         namespaces: Collection[str],
         controller: tuple[str, str],
         clock: Clock,
     ) -> None:
         self._cluster = cluster
         self._reviews = reviews
+        self._contents = contents
         self._namespaces = frozenset(namespaces)
         self._controller = controller
         self._tasks: Kept[TaskOf] = Kept(clock, _OWNERS_KEPT_SECONDS)
@@ -181,7 +181,10 @@ class Workloads:
                 found = {}
             if (found.get("metadata") or {}).get("uid") != run_uid:
                 raise _gone(TESTRUNS, run)
-            kept = run, _pools_of(found)
+            complete = await self._contents.complete(found)
+            if lacks_tasks(complete):
+                raise Refusal(503, f"what run {run} consists of is not known yet", "try again")
+            kept = run, _pools_of(complete)
             self._pools_of_tasks.put((namespace, run_uid), kept)
         if kept[0] != run:
             raise forbidden(f"run {run_uid} is not named {run}", _REMEDY)
@@ -254,11 +257,8 @@ class Workloads:
 
 
 def _pools_of(run: dict[str, Any]) -> tuple[str, ...]:
-    try:
-        spec = TestRunSpec.model_validate(run.get("spec") or {})
-        return tuple(cell.task.pool or spec.pool for cell in expand(spec).cells)
-    except (ValidationError, InvalidSpec):
-        return ()
+    spec = read_spec(run)
+    return tuple(cell.task.pool or spec.pool for cell in cells_of(spec)) if spec is not None else ()
 
 
 def _gone(resource: Resource, name: str) -> Refusal:

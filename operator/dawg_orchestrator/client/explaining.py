@@ -9,7 +9,7 @@ from dawg_orchestrator.client.connection import Cluster, JsonObject, resource_pa
 from dawg_orchestrator.client.door import Door, opened, release_namespaces
 from dawg_orchestrator.client.exits import DoorClosed
 from dawg_orchestrator.client.printing import print_json, print_view
-from dawg_orchestrator.client.recorded import find_run
+from dawg_orchestrator.client.recorded import find_run, with_tasks
 from dawg_orchestrator.client.showing import entries_of
 from dawg_orchestrator.client.target import Target
 from dawg_orchestrator.client.testruns import Run
@@ -51,7 +51,7 @@ def gather(cluster: Cluster, door: Door, run: Run, candidates: Sequence[str]) ->
     waiting = not finished and run.seen
     namespace = run.namespace
     return Facts(
-        run=run,
+        run=read("what the Workflow made of the run", lambda: with_tasks(door, run)) or run if waiting else run,
         pools=None if finished else read("pools", lambda: _pools(cluster, namespace)),
         queue=read("the live queue", queue) if waiting else None,
         events=read("events", lambda: _warnings(cluster, run)) or (),

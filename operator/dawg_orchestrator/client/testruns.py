@@ -71,8 +71,15 @@ class Run:
         condition = self.condition("Seen")
         return self.status.verdict is not None or (condition is not None and condition.status == "True")
 
-    def pool_of(self, task: TaskStatus) -> str:
-        """The pool that a task goes to."""
+    @property
+    def lists_tasks(self) -> bool:
+        """What it consists of is in its spec; of a run of a Workflow the api knows it (``recorded.with_tasks``)."""
+        return bool(self.spec.get("tasks")) or not self.spec.get("workflowRef")
+
+    def pool_of(self, task: TaskStatus) -> str | None:
+        """The pool that a task goes to, if its spec says so."""
+        if not self.lists_tasks:
+            return None
         return str(self._declared(task).get("pool") or self.spec.get("pool") or "default")
 
     def key(self, task: TaskStatus) -> str:
@@ -80,8 +87,14 @@ class Run:
         cell = f"[{','.join(f'{name}={value}' for name, value in task.cell.items())}]" if task.cell else ""
         if task.shard is None:
             return f"{task.name}{cell}"
-        count = (self._declared(task).get("shards") or {}).get("count")
+        count = (self._declared(task).get("shards") or {}).get("count") or self._shards_on_status(task)
         return f"{task.name}{cell} {task.shard + 1}" + (f"/{count}" if count else "")
+
+    def _shards_on_status(self, task: TaskStatus) -> int | None:
+        """How many shards the task has, where status shows all tasks."""
+        if len(self.status.tasks) != len(self.status.task_verdicts or ""):
+            return None
+        return sum(other.name == task.name and other.cell == task.cell for other in self.status.tasks)
 
     def _declared(self, task: TaskStatus) -> JsonObject:
         tasks: list[Any] = self.spec.get("tasks") or []

@@ -65,9 +65,10 @@ def runs_view(runs: Sequence[Run], namespace: str, now: datetime, *, left_out: i
     shown = table("TESTRUN", "VERDICT", "PROGRESS", "TESTS", "MERGE", "POOL", "AGE", "REASON")
     for run in runs:
         done, total = progress(run)
+        pool = run.spec.get("pool", "-") if run.lists_tasks else "-"
         shown.add_row(
             word(run.name), verdict_word(state_of(run)), f"{done}/{total}" if total else "-", counts(run.status.tests),
-            "blocked" if run.status.merge_blocked else "allowed", word(run.spec.get("pool", "-")),
+            "blocked" if run.status.merge_blocked else "allowed", word(pool),
             age(run.metadata.get("creationTimestamp"), now), word(why_of(run)[0] or "-"),
         )  # fmt: skip
     return Group(shown, Text(f"and {left_out} older ones; --limit shows more", style="dim")) if left_out else shown

@@ -124,8 +124,7 @@ def _pools(facts: Facts) -> Iterator[Explanation]:
     if facts.pools is None:
         return
     run = facts.run
-    wanted = {run.pool_of(task) for task in run.status.tasks if _is_unfinished(task)}
-    for name in sorted(wanted or {str(run.spec.get("pool") or "default")}):
+    for name in sorted(_wanted_pools(facts)):
         pool = facts.pools.get(name)
         if pool is None:
             yield _pool_missing(facts, name)
@@ -140,6 +139,15 @@ def _pools(facts: Facts) -> Iterator[Explanation]:
                 message = f"pool {name!r}: {condition.get('message') or condition.get('reason')}"
                 reason = Reason.POOL_AT_MAXIMUM if limited else str(condition.get("reason"))
                 yield _explained(run, reason, message, name)
+
+
+def _wanted_pools(facts: Facts) -> set[str]:
+    run = facts.run
+    wanted = {pool for task in run.status.tasks if _is_unfinished(task) and (pool := run.pool_of(task))}
+    wanted |= {str(entry["pool"]) for entry in facts.queue or () if entry.get("run") == run.name and entry.get("pool")}
+    if not wanted and run.lists_tasks:
+        return {str(run.spec.get("pool") or "default")}
+    return wanted
 
 
 def _pool_missing(facts: Facts, name: str) -> Explanation:
@@ -193,9 +201,9 @@ def _under_way(run: Run) -> Explanation:
     return Explanation(Reason.RUNNING, message, f"follow it with: dawg wait {run.name}")
 
 
-def _explained(run: Run, reason: str, message: str, pool: str = "") -> Explanation:
+def _explained(run: Run, reason: str, message: str, pool: str | None = None) -> Explanation:
     # A pool's name in a spec is anybody's text, and the remedy is a command that people copy.
-    pool = shlex.quote(pool or str(run.spec.get("pool") or "default"))
+    pool = shlex.quote(pool or (str(run.spec.get("pool") or "default") if run.lists_tasks else "POOL"))
     known = {"name": run.name, "namespace": run.namespace, "pool": pool}
     return Explanation(str(reason), message, REMEDIES.get(reason, "").format(**known))
 

@@ -46,7 +46,7 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
         "duration": _seconds(status.duration),
         **_declared(spec, testrun.get("spec") or {}),
         **_test_sums(status.tests or TestCounts()),
-        **_task_sums(tasks),
+        **_task_sums(tasks, status.task_verdicts or ""),
         "spec": testrun.get("spec") or {},
         "status": testrun.get("status") or {},
     }
@@ -76,8 +76,10 @@ def read_spec(testrun: dict[str, Any]) -> TestRunSpec | None:
 
 def cells_of(spec: TestRunSpec | None) -> tuple[Cell, ...]:
     """The frozen expansion; empty for a spec that cannot be expanded."""
+    if spec is None or not spec.tasks:
+        return ()
     try:
-        return expand(spec).cells if spec is not None else ()
+        return expand(spec.model_copy(update={"workflow_ref": None})).cells  # its Workflow's tasks are in it
     except InvalidSpec:
         return ()
 
@@ -92,7 +94,10 @@ class RunTask:
 
 
 def tasks_of(spec: TestRunSpec | None, status: TestRunStatus) -> list[RunTask]:
-    """All tasks of the expansion, those without an entry on status by their letter; in the order of the expansion."""
+    """All tasks of the expansion, those without an entry on status by their letter; in the order of the expansion.
+
+    Where the expansion is not known, those with an entry.
+    """
     entries = {entry.index: entry for entry in status.tasks}
     letters = status.task_verdicts or ""
     tasks = []
@@ -106,8 +111,14 @@ def tasks_of(spec: TestRunSpec | None, status: TestRunStatus) -> list[RunTask]:
             verdict=BY_LETTER[letter].value if letter in BY_LETTER else None,
         )
         tasks.append(RunTask(cell.key, entries.pop(cell.index, bare), cell))
-    tasks.extend(RunTask(entry.name, entry, None) for entry in entries.values())
+    tasks.extend(RunTask(_key_of(entry), entry, None) for _, entry in sorted(entries.items()))
     return tasks
+
+
+def _key_of(entry: TaskStatus) -> str:
+    """As in the expansion, but for how many shards there are."""
+    cell = f"[{','.join(f'{name}={value}' for name, value in entry.cell.items())}]" if entry.cell else ""
+    return f"{entry.name}{cell}" + (f" {entry.shard + 1}" if entry.shard is not None else "")
 
 
 def _task_row(uid: str, task: RunTask) -> Row:
@@ -145,13 +156,20 @@ def _test_sums(tests: TestCounts) -> Row:
     return {f"tests_{name}": count for name, count in tests.model_dump().items()}
 
 
-def _task_sums(tasks: list[Row]) -> Row:
-    ran = [task for task in tasks if task["verdict"] in _RAN]
-    timed = [task["completed"] - task["started"] for task in ran if task["started"] and task["completed"]]
+def _task_sums(tasks: list[Row], letters: str) -> Row:
+    """Of all tasks, also of those that are known by their letter alone."""
+    known = {task["index"] for task in tasks}
+    verdicts = [task["verdict"] for task in tasks]
+    verdicts += [BY_LETTER.get(letter) for index, letter in enumerate(letters) if index not in known]
+    ran = [verdict for verdict in verdicts if verdict in _RAN]
+    timed = [
+        task["completed"] - task["started"] for task in tasks
+        if task["verdict"] in _RAN and task["started"] and task["completed"]
+    ]  # fmt: skip
     return {
-        "tasks_total": len(tasks),
+        "tasks_total": len(verdicts),
         "tasks_ran": len(ran),
-        "tasks_green": sum(task["verdict"] in GREEN for task in ran),
+        "tasks_green": sum(verdict in GREEN for verdict in ran),
         "tasks_timed": len(timed),
         "tasks_seconds": sum((max(duration, timedelta()) for duration in timed), timedelta()).total_seconds(),
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from builders import run_object
 from dawg_orchestrator.api import follow
+from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.metrics import Metrics
 from dawg_orchestrator.errors import StoreError
@@ -40,7 +42,8 @@ def a_finished_run(name: str) -> dict[str, Any]:
 
 
 async def recorded_by(history: Any, names: list[str], expected: set[str], last: dict[str, Any] | None = None) -> None:
-    follower = Follower(None, history, (), Metrics())  # type: ignore[arg-type]
+    contents = Contents(None, time.monotonic)  # type: ignore[arg-type]
+    follower = Follower(None, history, (), Metrics(), contents)  # type: ignore[arg-type]
     for run in [last] * (last is not None) + [a_finished_run(name) for name in names]:
         follower._take(run, {})
     recording = asyncio.create_task(follower._record())

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from apiserver_double import ApiserverDouble, owner
+from apiserver_double import ApiserverDouble, a_task, owner
 from dawg_orchestrator.api.answers import Refusal
 from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.workloads import Attempt, Workloads
 from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS
 from dawg_orchestrator.resources import names
@@ -22,7 +23,9 @@ def apiserver() -> ApiserverDouble:
 @pytest.fixture
 def workloads(apiserver: ApiserverDouble) -> Workloads:
     reviews = Reviews(apiserver, time.monotonic)  # type: ignore[arg-type]
-    return Workloads(apiserver, reviews, ["team"], ("dawg", "dawg-controller"), time.monotonic)  # type: ignore[arg-type]
+    contents = Contents(apiserver, time.monotonic)  # type: ignore[arg-type]
+    controller = ("dawg", "dawg-controller")
+    return Workloads(apiserver, reviews, contents, ["team"], controller, time.monotonic)  # type: ignore[arg-type]
 
 
 async def refused(asking: object) -> Refusal:
@@ -145,6 +148,29 @@ async def test_a_warm_agent_brings_what_its_pools_tasks_left(workloads: Workload
     assert await workloads.collector_of_run(token, "run-uid", "run") == "team"
 
 
+async def test_the_tasks_of_a_workflows_run_are_those_that_were_frozen_for_it(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = warm_agent(apiserver)
+    apiserver.workflow_run("run", a_task("unit"), a_task("warm", pool="warm"))
+
+    assert (await workloads.collector(token, Attempt("run-uid", 1, 1), "run")).pool == "warm"
+    assert (await refused(workloads.collector(token, FIRST, "run"))).status == 403
+
+
+async def test_while_nobody_has_frozen_a_workflows_run_its_agents_are_asked_to_come_again(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = warm_agent(apiserver)
+    run = apiserver.workflow_run("run", pool="warm")
+    run["status"] = {}
+
+    assert (await refused(workloads.collector(token, FIRST, "run"))).status == 503
+
+    run["status"] = {"workflowRevision": "run-revision"}
+    assert (await workloads.collector(token, FIRST, "run")).pool == "warm"
+
+
 async def test_an_agent_that_only_watches_jobs_brings_no_results(
     workloads: Workloads, apiserver: ApiserverDouble
 ) -> None:
@@ -171,6 +197,13 @@ async def test_a_warm_agent_brings_nothing_for_others(
     apiserver.testrun("cold")
 
     assert (await refused(workloads.collector(token, wanted, run))).status == 403
+
+
+async def test_an_agent_of_built_in_steps_brings_their_logs(workloads: Workloads, apiserver: ApiserverDouble) -> None:
+    token = apiserver.step_agent(pool="builtin")["Authorization"]
+    apiserver.testrun("run", pool="builtin")
+
+    assert (await workloads.log_carrier(token, ("team", "run", None), FIRST)).pool == "builtin"
 
 
 async def test_a_sidecar_cannot_pass_for_a_warm_agent(workloads: Workloads, apiserver: ApiserverDouble) -> None:

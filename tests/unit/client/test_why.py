@@ -150,3 +150,37 @@ def test_a_hostile_pool_name_does_not_break_out_of_the_command_to_copy() -> None
     run = a_run(spec={"pool": "a; rm -rf ~"}, queue={"reason": "NoAgentReady", "message": "none"})
 
     assert "dawg.dev/pool='a; rm -rf ~'" in why(run)[0].remedy
+
+
+# Runs of Workflows, whose tasks are not in their spec
+
+OF_WORKFLOW = {"workflowRef": {"name": "checks"}, "tasks": None}
+
+
+def test_of_a_workflows_run_no_pool_is_guessed() -> None:
+    run = a_run(spec=OF_WORKFLOW, tasks=[a_task(attempt=0, reason="PoolPaused")])
+
+    [answer] = why(run, pools={"warm": a_pool()})
+
+    assert answer.reason == "PoolPaused"
+    assert "default" not in answer.message + answer.remedy
+    assert "POOL" in answer.remedy
+
+
+def test_the_live_queue_tells_the_pools_of_a_workflows_run() -> None:
+    run = a_run(spec=OF_WORKFLOW, tasks=[a_task(attempt=0)])
+    queue = [{"run": run.name, "task": "unit", "pool": "gpu", "position": 1}, {"run": "another", "pool": "other"}]
+
+    [answer] = why(run, pools={"default": a_pool()}, queue=queue)
+
+    assert answer.reason == "PoolNotFound"
+    assert "'gpu'" in answer.message
+
+
+def test_tasks_of_a_workflows_run_are_named_as_status_has_them() -> None:
+    shards = [a_task(shard=shard, cell={"python": "3.12"}, attempt=0) for shard in range(2)]
+    whole = a_run(spec=OF_WORKFLOW, tasks=shards, taskVerdicts="..")
+    cut = a_run(spec=OF_WORKFLOW, tasks=shards, taskVerdicts="....")
+
+    assert [whole.key(task) for task in whole.status.tasks] == ["unit[python=3.12] 1/2", "unit[python=3.12] 2/2"]
+    assert cut.key(cut.status.tasks[0]) == "unit[python=3.12] 1"
