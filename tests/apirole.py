@@ -27,7 +27,7 @@ class Role:
     def __init__(
         self, folder: Path, namespace: str, *, environment: dict[str, str] | None = None, **ports: int
     ) -> None:
-        self.ports = {name: _free_port() for name in ("UPLOADS", "PEOPLE", "METRICS")} | ports
+        self.ports = {name: free_port() for name in ("UPLOADS", "PEOPLE", "METRICS")} | ports
         _make_certificate(folder / "tls")
         self.trust = ssl.create_default_context(cafile=str(folder / "tls" / "tls.crt"))
         own = {
@@ -71,7 +71,8 @@ class Role:
         return self.process.communicate()[0]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

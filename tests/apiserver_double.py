@@ -20,7 +20,7 @@ from dawg_orchestrator.cluster.client import (
     TOKEN_REVIEWS,
     Resource,
 )
-from dawg_orchestrator.errors import NotFound
+from dawg_orchestrator.errors import Conflict, NotFound
 from dawg_orchestrator.resources import names
 
 JsonObject = dict[str, Any]
@@ -44,9 +44,11 @@ class ApiserverDouble:
         except KeyError:
             raise NotFound(f"{resource.plural} {name} not found", 404) from None
 
-    async def create(self, resource: Resource, _namespace: str | None, body: JsonObject) -> JsonObject:
-        """Answer a review."""
+    async def create(self, resource: Resource, namespace: str | None, body: JsonObject) -> JsonObject:
+        """Answer a review, or keep a run."""
         self.asked.append(f"create {resource.plural}")
+        if resource is TESTRUNS:
+            return self._keep(resource, namespace or "", body)
         spec = body["spec"]
         if resource is TOKEN_REVIEWS:
             user, audience = self.tokens.get(spec["token"], (None, None))
@@ -57,6 +59,13 @@ class ApiserverDouble:
         assert resource is SUBJECT_ACCESS_REVIEWS
         asked = spec["resourceAttributes"]
         return {"status": {"allowed": (spec["user"], asked["verb"], asked["namespace"]) in self.rights}}
+
+    def _keep(self, resource: Resource, namespace: str, body: JsonObject) -> JsonObject:
+        name = body["metadata"]["name"]
+        if (resource.plural, namespace, name) in self.objects:
+            raise Conflict(f"{resource.plural} {name} already exists", 409)
+        parts = {part: value for part, value in body.items() if part != "metadata"}
+        return self.put(resource, name, namespace=namespace, metadata=body["metadata"], **parts)
 
     def put(self, resource: Resource, name: str, *, namespace: str = "team", **parts: Any) -> JsonObject:
         """Add an object; its uid is ``<name>-uid`` unless metadata says otherwise."""

@@ -39,6 +39,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         },
         "networkPolicy": {"metricsNamespaceLabels": {"name": "monitoring"}},
     },
+    "webhooks": {
+        "webhooks": {
+            "enabled": True, "senderNamespaceLabels": {"name": "ingress"},
+            "ingress": {"enabled": True, "host": "hooks.example.com", "tlsSecretName": "tls", "className": "nginx"},
+        }
+    },
     "own certificate": {"tls": OWN_CERTIFICATE},
     "beside another release": {"crds": {"install": False}},
     "nothing optional": {

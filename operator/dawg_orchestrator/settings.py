@@ -119,6 +119,8 @@ class ApiSettings:
     uploads_port: int = 8444
     people_port: int = 8080
     metrics_port: int = 9090
+    webhooks: bool = False  # whether there is a door for them
+    webhooks_port: int = 8082
     retention: timedelta = timedelta(days=30)
     step_state_retention: timedelta = timedelta(days=90)
     max_file_bytes: int = _GIB
@@ -142,6 +144,8 @@ class ApiSettings:
             uploads_port=whole_number(env, "DAWG_UPLOADS_PORT", cls.uploads_port),
             people_port=whole_number(env, "DAWG_PEOPLE_PORT", cls.people_port),
             metrics_port=whole_number(env, "DAWG_METRICS_PORT", cls.metrics_port),
+            webhooks=yes_or_no(env, "DAWG_WEBHOOKS", cls.webhooks),
+            webhooks_port=whole_number(env, "DAWG_WEBHOOKS_PORT", cls.webhooks_port),
             retention=duration(env, "DAWG_RETENTION", cls.retention),
             step_state_retention=duration(env, "DAWG_STEP_STATE_RETENTION", cls.step_state_retention),
             max_file_bytes=whole_number(env, "DAWG_MAX_FILE_BYTES", cls.max_file_bytes),

@@ -64,6 +64,14 @@ def test_people_come_through_the_ingress_only() -> None:
     assert who_reaches(API, 8080, namespaces=["team-a"]) == set()
 
 
+def test_webhooks_come_from_where_senders_are_said_to_be_if_they_are_on() -> None:
+    labels = {"purpose": "ingress"}
+    assert who_reaches(API, 8082) == set()
+    assert who_reaches(API, 8082, namespaces=["team-a"], webhooks={"enabled": True}) == set()
+    assert who_reaches(API, 8082, webhooks={"enabled": False, "senderNamespaceLabels": labels}) == set()
+    assert who_reaches(API, 8082, webhooks={"enabled": True, "senderNamespaceLabels": labels}) == {"ingress"}
+
+
 def test_metrics_are_for_prometheus() -> None:
     assert who_reaches(API, 9090) == who_reaches(CONTROLLER, 9090) == {"prometheus"}
     assert who_reaches(API, 9090, namespaces=["team-a"]) == set()

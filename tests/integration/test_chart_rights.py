@@ -85,6 +85,12 @@ def test_the_api_and_viewers_only_read() -> None:
     assert {verb for _, _, verb in rules("dawg", "dawg-viewer")} == {"get", "list", "watch"}
 
 
+def test_only_with_webhooks_the_api_starts_runs_and_sees_secrets() -> None:
+    usual = rules("dawg", "dawg-api")
+    added = rules("dawg", "dawg-api", webhooks={"enabled": True}) - usual
+    assert added == {("dawg.dev", "workflows", "get"), ("dawg.dev", "testruns", "create"), ("", "secrets", "get")}
+
+
 def test_rights_end_where_the_watched_namespaces_end() -> None:
     values: dict[str, Any] = {"namespaces": ["team-a"]}
     assert ("batch", "jobs", "create") in rules("team-a", "dawg-controller", **values)

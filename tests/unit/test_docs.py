@@ -16,12 +16,18 @@ from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.schedule import ScheduleSpec
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestRunSpec
+from dawg_orchestrator.resources.workflow import WorkflowSpec
 from docgen.update import MarksMissing, difference, wanted_pages, with_generated
 from docpages import PAGES, ROOT, Block, anchors, links, yaml_blocks
 
 DOCS = ROOT / "docs"
 BLOCKS = list(yaml_blocks())
-SPECS: dict[str, type[BaseModel]] = {"TestRun": TestRunSpec, "AgentPool": AgentPoolSpec, "Schedule": ScheduleSpec}
+SPECS: dict[str, type[BaseModel]] = {
+    "TestRun": TestRunSpec,
+    "AgentPool": AgentPoolSpec,
+    "Schedule": ScheduleSpec,
+    "Workflow": WorkflowSpec,
+}
 
 
 def ours(block: Block) -> list[dict[str, Any]]:

@@ -27,6 +27,12 @@ class Metrics:
         self.unrecorded = Gauge(
             "dawg_api_runs_unrecorded", "Finished runs that wait to be written to history.", registry=self.registry
         )
+        self.webhooks = Counter(
+            "dawg_webhooks_total",
+            "Webhooks by result: started, repeated; or refused: unverified, invalid, conflict, forbidden, slow, large,"
+            " busy, unavailable.",
+            ["result"], registry=self.registry,
+        )  # fmt: skip
         self.forgotten = Counter("dawg_api_runs_forgotten_total", "Runs deleted by age.", registry=self.registry)
 
     def text(self) -> bytes:

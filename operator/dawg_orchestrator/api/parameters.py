@@ -19,6 +19,7 @@ RunUid = Annotated[str, Path(min_length=1, max_length=64, pattern=_UID)]
 Index = Annotated[int, Path(ge=0, le=_MOST)]
 Attempt = Annotated[int, Path(ge=1, le=_MOST)]
 Namespace = Annotated[str, Path(max_length=63, pattern=_LABEL)]
+WorkflowName = Annotated[str, Path(max_length=253, pattern=_SUBDOMAIN)]
 RunName = Annotated[str, Path(max_length=253, pattern=_SUBDOMAIN)]
 
 OfNamespace = Annotated[str, Query(alias="namespace", max_length=63, pattern=_LABEL)]

@@ -1,7 +1,8 @@
-"""The api role: one process, two doors and the probes, and what goes on behind them.
+"""The api role: one process, its doors and the probes, and what goes on behind them.
 
 8444 uploads (TLS) ─┐
 8080 people         ├─► Services ─► store, cluster          background: follow, retention, certificates
+8082 webhooks       │   (if they are on)
 9090 probes         ┘
 """
 
@@ -32,6 +33,7 @@ from dawg_orchestrator.api.people import people_app
 from dawg_orchestrator.api.probes import probes_app
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.uploads import uploads_app
+from dawg_orchestrator.api.webhooks import webhooks_app
 from dawg_orchestrator.api.workloads import Workloads
 from dawg_orchestrator.cluster.client import Cluster
 from dawg_orchestrator.cluster.credentials import find_credentials
@@ -41,6 +43,7 @@ from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.retention import RUNS_AT_ONCE
 
 _log = structlog.get_logger()
+_MOST_SENDERS = 500  # connections at the door for webhooks, where strangers may knock
 _GRACE_SECONDS = 10  # for requests under way when the process is to end
 _RETENTION_EVERY = timedelta(minutes=10)
 _CERTIFICATES_EVERY = timedelta(minutes=1)
@@ -108,6 +111,7 @@ def assemble(settings: ApiSettings, cluster: Cluster, history: History, closing:
         follower=Follower(cluster, history.runs, settings.namespaces, metrics, contents),
         lessons=Lessons(history.runs, clock),
         metrics=metrics,
+        clock=clock,
         closing=closing,
     )
 
@@ -120,7 +124,10 @@ async def _run(services: Services) -> None:
         _listener(people_app(services)),
         _listener(probes_app(services)),
     ]
-    ports = (settings.uploads_port, settings.people_port, settings.metrics_port)
+    ports = [settings.uploads_port, settings.people_port, settings.metrics_port]
+    if settings.webhooks:
+        listeners.append(_listener(webhooks_app(services), most=_MOST_SENDERS))
+        ports.append(settings.webhooks_port)
     sockets = [_bind(port) for port in ports]
     async with asyncio.TaskGroup() as tasks:
         behind = [
@@ -132,7 +139,10 @@ async def _run(services: Services) -> None:
             tasks.create_task(listener.serve(sockets=[bound]))
             for listener, bound in zip(listeners, sockets, strict=True)
         ]
-        _log.info("api serves", uploads=ports[0], people=ports[1], metrics=ports[2], namespaces=settings.namespaces)
+        _log.info(
+            "api serves", uploads=ports[0], people=ports[1], metrics=ports[2], webhooks=settings.webhooks,
+            namespaces=settings.namespaces,
+        )  # fmt: skip
         await services.closing.wait()
         for listener in listeners:
             listener.should_exit = True
@@ -142,7 +152,7 @@ async def _run(services: Services) -> None:
     _log.info("api ends")
 
 
-def _listener(app: ASGIApp, certificate: ssl.SSLContext | None = None) -> Listener:
+def _listener(app: ASGIApp, certificate: ssl.SSLContext | None = None, most: int | None = None) -> Listener:
     config = uvicorn.Config(
         app,
         http="h11",
@@ -153,6 +163,7 @@ def _listener(app: ASGIApp, certificate: ssl.SSLContext | None = None) -> Listen
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        limit_concurrency=most,
     )
     config.load()
     config.ssl = certificate

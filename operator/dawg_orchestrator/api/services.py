@@ -1,4 +1,4 @@
-"""What both doors stand on."""
+"""What all doors stand on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dawg_orchestrator.api.auth import Reviews
+from dawg_orchestrator.api.auth import Clock, Reviews
 from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.learned import Lessons
@@ -30,6 +30,7 @@ class Services:
     follower: Follower
     lessons: Lessons
     metrics: Metrics
+    clock: Clock
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -31,6 +31,7 @@ HOSTS = f"{GROUP}/hosts"  # annotation of a git Secret: hosts its credentials ma
 SCHEDULE = f"{GROUP}/schedule"  # label on the runs that a Schedule started: its name, or a hash of a longer one
 DUE = f"{GROUP}/due"  # annotation on such a run: the time that it was due
 TRIGGER = f"{GROUP}/trigger"  # annotation on a Schedule: anything new starts a run now; on that run: what it was
+TRIGGERED_BY = f"{GROUP}/triggered-by"  # annotation on a run that a trigger started: its kind and what came, for people
 PARENT = f"{GROUP}/parent-uid"  # label on a run that a step or a trigger of another one asked for: that one's uid
 PARENT_TASK = f"{GROUP}/parent-task"  # annotation on such a run: the index of the step's task; none: a trigger
 ROOT = f"{GROUP}/root-uid"  # label on such a run: the uid of the run that it all began with
@@ -71,6 +72,6 @@ def scheduled_name(schedule: str, uid: str, due: datetime) -> str:
     return f"{schedule[:_RUN_PART].strip('-.')}-{due:%Y%m%d%H%M}-{short_hash(uid)[:4]}"
 
 
-def triggered_name(schedule: str, uid: str, trigger: str) -> str:
-    """The name of the run that somebody asked a Schedule for."""
-    return f"{schedule[:_RUN_PART].strip('-.')}-{short_hash(uid, trigger)}"
+def triggered_name(asked: str, uid: str, trigger: str) -> str:
+    """The name of the run that a trigger asks a Schedule or Workflow for: the same one for the same trigger."""
+    return f"{asked[:_RUN_PART].strip('-.')}-{short_hash(uid, trigger)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from apirole import Role
+from apirole import Role, free_port
 from dawg_orchestrator.api.serve import _bind
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.resources.names import API_VERSION
@@ -36,6 +36,22 @@ def test_each_listener_serves_its_own_door_only(role: Role) -> None:
     assert role.get("UPLOADS", "/v1/history", "https")[0] == 404
     assert role.get("PEOPLE", "/metrics")[0] == 404
     assert b'dawg_api_requests_total{door="uploads"' in role.get("METRICS", "/metrics")[1]
+
+
+def test_webhooks_have_a_door_of_their_own_if_they_are_on(
+    role: Role, real_cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    with_door = Role(tmp_path / "hooks", namespace, environment={"DAWG_WEBHOOKS": "true"}, WEBHOOKS=free_port())
+    try:
+        with_door.until_ready()
+        assert with_door.get("WEBHOOKS", "/hooks/team/checks")[0] == 405
+        assert with_door.get("WEBHOOKS", "/v1/version")[0] == 404
+        assert with_door.get("PEOPLE", "/hooks/team/checks")[0] == 404
+        role.until_ready()
+        assert role.get("PEOPLE", "/hooks/team/checks")[0] == 404
+    finally:
+        log = with_door.end()
+    assert "webhooks=True" in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -30,6 +30,9 @@ def test_history_is_a_file_in_the_data_folder_unless_a_database_is_named() -> No
         ("DAWG_CONTROLLER_SERVICE_ACCOUNT", "dawg-controller"),
         ("DAWG_RETENTION", "a month"),
         ("DAWG_PEOPLE_PORT", "http"),
+        ("DAWG_WEBHOOKS", "on"),
+        ("DAWG_WEBHOOKS_PORT", "http"),
+        ("DAWG_STEP_STATE_RETENTION", "a season"),
         ("DAWG_FILES_URL", "https://bucket.s3.example.com"),
         ("DAWG_FILES_URL", "s3://key:hidden@bucket"),
         ("DAWG_S3_ENDPOINT", "s3.example.com"),
@@ -45,6 +48,11 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name: str, value: 
         ApiSettings.from_environment(NEEDED | BUCKET | {name: value})
 
     assert "hidden" not in str(refusal.value)
+
+
+def test_there_is_no_door_for_webhooks_unless_somebody_wants_one() -> None:
+    assert not ApiSettings.from_environment(NEEDED).webhooks
+    assert ApiSettings.from_environment(NEEDED | {"DAWG_WEBHOOKS": "true"}).webhooks
 
 
 def test_files_are_in_the_data_folder_unless_a_bucket_is_named() -> None:

@@ -1,0 +1,189 @@
+"""The door for webhooks: a signed request starts a run of a Workflow, once.
+
+    headers ─► body (small, soon) ─► Workflow and Secret ─► signature ─► time ─► parameters ─► claim ─► TestRun
+
+Until the signature is verified every refusal is the same, so that nobody learns which Workflows there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+
+from dawg_orchestrator.api.answers import Refusal, SafeHeaders, answer_errors, bad_request, forbidden
+from dawg_orchestrator.api.bodies import announced_size, read_body
+from dawg_orchestrator.api.hooks import HookedWorkflow, Hooks
+from dawg_orchestrator.api.metrics import Counted
+from dawg_orchestrator.api.parameters import Namespace, WorkflowName
+from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.signing import Claim, claim_of
+from dawg_orchestrator.cluster.carry_out import lacks_right
+from dawg_orchestrator.cluster.client import TESTRUNS
+from dawg_orchestrator.cluster.hooked import HookedRun, NameTaken, start_hooked
+from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, StoreError
+from dawg_orchestrator.resources.names import triggered_name
+from dawg_orchestrator.store.deliveries import Delivery
+
+_log = structlog.get_logger()
+MAX_BODY = 2**20
+_BODY_SECONDS = 10.0
+_BODIES_AT_ONCE = 128
+_MAX_VALUE = 4096  # characters of a parameter
+_SHOWN = 80
+_RESULTS = {
+    400: "invalid", 401: "unverified", 403: "forbidden", 408: "slow", 409: "conflict", 413: "large", 415: "invalid",
+    429: "busy",
+}  # fmt: skip
+
+
+class Unverified(Refusal):
+    """Not signed by somebody who may start this; the same for all that may be wrong, unless the signature is right."""
+
+    def __init__(self, error: str = "the webhook cannot be verified") -> None:
+        super().__init__(401, error, "see docs/triggers.md for the headers, and sign with the Workflow's secret")
+
+
+def webhooks_app(services: Services) -> FastAPI:
+    """The door's only route."""
+    app = FastAPI(title="DAWG webhooks", docs_url=None, redoc_url=None, openapi_url=None)
+    answer_errors(app)
+    receiver = Receiver(services)
+
+    @app.exception_handler(Unverified)
+    async def unverified(_: Request, refusal: Unverified) -> JSONResponse:
+        return JSONResponse(refusal.body, refusal.status)  # no challenge: there is no token that would help
+
+    @app.post("/hooks/{namespace}/{workflow}")
+    async def hook(request: Request, namespace: Namespace, workflow: WorkflowName) -> JSONResponse:
+        result = "unavailable"
+        try:
+            run, new = await receiver.receive(request, namespace, workflow)
+            result = "started" if new else "repeated"
+        except Refusal as refusal:
+            result = _RESULTS.get(refusal.status, result)
+            raise
+        except ClientDisconnect:
+            result = "slow"
+            raise
+        finally:
+            services.metrics.webhooks.labels(result).inc()
+        return JSONResponse({"namespace": namespace, "name": run}, 202 if new else 200)
+
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(Counted, metrics=services.metrics, door="webhooks")
+    return app
+
+
+class Receiver:
+    """Takes webhooks."""
+
+    def __init__(self, services: Services) -> None:
+        self._cluster = services.cluster
+        self._deliveries = services.history.deliveries
+        self._hooks = Hooks(services.cluster, services.settings.namespaces, services.clock)
+        self._bodies = 0
+        self._no_secret = secrets.token_bytes(32)
+
+    async def receive(self, request: Request, namespace: str, workflow: str) -> tuple[str, bool]:
+        """The run's name and whether it is new."""
+        claim = claim_of(request.scope["headers"])
+        announced_size(request, MAX_BODY)
+        if claim is None:
+            raise Unverified
+        body = await self._body(request)
+        found = await self._hooks.find(namespace, workflow)
+        self._verify(found, claim, body)
+        self._hooks.prove(namespace, workflow)
+        if not claim.is_fresh(now()):
+            raise Unverified("X-DAWG-Timestamp is more than 5 minutes away from the time here")
+        parameters = read_parameters(body, found.parameters)
+        name = triggered_name(workflow, found.uid, claim.delivery)
+        run = HookedRun(namespace, name, workflow, claim.event, claim.delivery, parameters)
+        return name, await self._start_once(found.uid, claim, run)
+
+    async def _body(self, request: Request) -> bytes:
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refusal(415, "the body is compressed", "send it as it was signed")
+        if self._bodies >= _BODIES_AT_ONCE:
+            raise Refusal(429, "too many webhooks at once", "send it again in some seconds")
+        self._bodies += 1
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                return await read_body(request, MAX_BODY)
+        except TimeoutError:
+            raise Refusal(408, f"the body did not arrive within {_BODY_SECONDS:.0f} seconds", "send it again") from None
+        finally:
+            self._bodies -= 1
+
+    def _verify(self, found: HookedWorkflow, claim: Claim, body: bytes) -> None:
+        known = [hook.secret for hook in found.hooks if hook.event == claim.event]
+        # All are tried, and one that nobody knows where there is none, so that time tells nothing.
+        fits = [claim.is_signed_with(secret, body) for secret in known or [self._no_secret]]
+        if not (known and any(fits)):
+            raise Unverified
+
+    async def _start_once(self, workflow_uid: str, claim: Claim, run: HookedRun) -> bool:
+        wanted = Delivery(workflow_uid, claim.delivery, claim.signature.hex(), run.name)
+        delivery = await self._deliveries.claim(wanted, now())
+        if delivery.delivery != claim.delivery:
+            told = f"the same signature was delivered as {delivery.delivery}, which runs as {delivery.run_name}"
+            raise Refusal(409, told, "sign anew: with a new timestamp, or a body that differs")
+        if delivery.started:
+            return False
+        new = await self._start(run)
+        try:
+            await self._deliveries.mark_started(delivery)
+        except StoreError as error:  # the run's name still keeps it from being started twice, as long as it exists
+            _log.error("a delivery is not marked as started", run=run.name, error=str(error)[:300])
+        return new
+
+    async def _start(self, run: HookedRun) -> bool:
+        try:
+            return await start_hooked(self._cluster, run)
+        except NameTaken as error:
+            raise Refusal(409, str(error), "deliver it under another id") from None
+        except Invalid as error:
+            raise bad_request(_said(error), "correct what is named") from None
+        except Forbidden as error:
+            if lacks_right(error, TESTRUNS):
+                raise
+            raise forbidden(_said(error), "ask who runs the cluster") from None
+
+
+def _said(error: ClusterError) -> str:
+    return f"the cluster does not accept the run: {error}"[:1000]
+
+
+def read_parameters(body: bytes, declared: Collection[str]) -> Mapping[str, str]:
+    """The parameters that a body sets: strings, of names that the Workflow declares; else Refusal 400."""
+    given = _payload(body).get("parameters", {})
+    if not isinstance(given, dict):
+        raise bad_request("parameters: it is no object", 'send {"parameters": {"NAME": "VALUE"}}')
+    for name, value in given.items():
+        if name not in declared:
+            raise bad_request(f"parameters: the Workflow declares no {name[:_SHOWN]!r}", "leave it out, or declare it")
+        if not isinstance(value, str) or len(value) > _MAX_VALUE:
+            raise bad_request(f"parameters.{name}: it is no string of at most {_MAX_VALUE} characters", "send one")
+    return given
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError):
+        raise bad_request(
+            "the body is not JSON", "send a JSON object (GitHub: content type application/json)"
+        ) from None
+    if not isinstance(payload, dict):
+        raise bad_request("the body is no JSON object", "send one, or nothing")
+    return payload
