@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         with step(f"live {len(seeds)} histories") as current:
 
             def note(summary: Summary) -> None:
-                current.note = f"{summary.histories} lived, {len(summary.broken)} broke a promise"
+                seeds_of_them = f": {', '.join(str(one.seed) for one in summary.broken[:5])}" if summary.broken else ""
+                current.note = f"{summary.histories} lived, {len(summary.broken)} broke a promise{seeds_of_them}"
 
             at_most = 1 if options.plant else _SHOWN
             lived = many(

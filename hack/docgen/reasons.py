@@ -15,6 +15,7 @@ _GROUPS = {
     Reason.CANCELLED: "Not run",
     Reason.NOT_SEEN: "Waiting and running",
     Reason.TESTS_PENDING: "Merge",
+    Reason.WORKFLOW_READY: "Workflows",
     Reason.SCHEDULED: "Schedules",
     Reason.AGENTS_READY: "Pools",
 }
@@ -35,6 +36,7 @@ _BESIDE_WHY = {
     Reason.TESTS_PENDING: "wait for the verdict",
     Reason.MERGE_ALLOWED: _NOTHING,
     Reason.MERGE_BLOCKED: "look at the task that the message names: dawg why NAME",
+    Reason.WORKFLOW_READY: _NOTHING,
     Reason.SCHEDULED: _NOTHING,
     Reason.SUSPENDED: "set spec.suspend: false",
     Reason.DEADLINE_PASSED: "raise spec.startingDeadline, or start one now: dawg schedule NAME",

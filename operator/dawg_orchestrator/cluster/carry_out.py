@@ -33,7 +33,7 @@ from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_micro_time
 from dawg_orchestrator.resources.reasons import Reason
 
-_KINDS = {"testruns": "TestRun", "agentpools": "AgentPool", "schedules": "Schedule"}
+_KINDS = {"testruns": "TestRun", "agentpools": "AgentPool", "schedules": "Schedule", "workflows": "Workflow"}
 _OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
 
 

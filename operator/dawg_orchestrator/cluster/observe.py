@@ -11,6 +11,7 @@ from dawg_orchestrator.cluster.client import (
     PODS,
     SCHEDULES,
     TESTRUNS,
+    WORKFLOWS,
     Cluster,
     JsonObject,
     JsonObjects,
@@ -29,6 +30,7 @@ WATCHED: tuple[tuple[Resource, dict[str, str]], ...] = (
     (PODS, AGENTS_ONLY),
     (AGENTPOOLS, {}),
     (SCHEDULES, {}),
+    (WORKFLOWS, {}),
     (JOBS, TASKS_ONLY),
     (TESTRUNS, UNFINISHED),
 )

@@ -17,7 +17,7 @@ _LABEL_LENGTH = 63
 
 
 class RunRefused(Exception):
-    """The cluster will never take the run that the schedule describes; the text says why."""
+    """The cluster will never take the run that is wanted; the text says why."""
 
 
 async def start_run(
@@ -25,14 +25,19 @@ async def start_run(
 ) -> JsonObject:
     """The run of a due time, created or found; ``schedule`` is (name, uid). RunRefused when it can never be."""
     name, uid = schedule
-    body = run_manifest(namespace, name, uid, template, start)
+    return await create_or_find(cluster, namespace, run_manifest(namespace, name, uid, template, start), uid)
+
+
+async def create_or_find(cluster: Cluster, namespace: str, body: JsonObject, owner_uid: str) -> JsonObject:
+    """The run as the cluster has it, created at most once for its owner. RunRefused when it can never be."""
+    name = body["metadata"]["name"]
     try:
         return await cluster.create(TESTRUNS, namespace, body)
     except Conflict:
-        found = await cluster.get(TESTRUNS, namespace, start.name)
-        if _is_owned(found, uid):
+        found = await cluster.get(TESTRUNS, namespace, name)
+        if _is_owned(found, owner_uid):
             return found
-        raise RunRefused(f"a TestRun named {start.name} exists and is none of this schedule's") from None
+        raise RunRefused(f"a TestRun named {name} exists and has another owner") from None
     except (Invalid, Forbidden, NotFound) as error:
         if lacks_right(error, TESTRUNS):
             raise  # says nothing about this run

@@ -6,7 +6,7 @@ core can be driven by a simulation with its own clock. Every method leaves the d
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
+from dawg_orchestrator.controller.family import Family
 from dawg_orchestrator.controller.jobbook import JobBook
+from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.timetable import Timetable
@@ -27,15 +29,19 @@ from dawg_orchestrator.planning.agentpool import DeploymentFact
 from dawg_orchestrator.planning.agentpool import plan_pool as plan_pool_facts
 from dawg_orchestrator.planning.dispatch import Assignment, plan_dispatch
 from dawg_orchestrator.planning.facts import JobFact
+from dawg_orchestrator.planning.graph import pool_of
 from dawg_orchestrator.planning.lease import Lease, LeaseTable
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.plan import PoolPlan, RunPlan
 from dawg_orchestrator.planning.restore import with_job
 from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.planning.verdict import judge
+from dawg_orchestrator.planning.workflow import Content
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef, Finished, FromAgent, FromController, Hello
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.steps import step_of
+from dawg_orchestrator.resources.verdict import Verdict
 
 __all__ = ["MARKED_REMOVABLE", "Desk", "Peer", "PoolKey"]
 
@@ -64,6 +70,10 @@ class Desk:
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
         self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
+        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._wake_without_content)
+        self.family = Family(self._wake_uid)
+        self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
+        self._without_content: dict[WorkflowKey, set[str]] = defaultdict(set)  # uids of runs by their Workflow
         self._uid_by_name: dict[PoolKey, str] = {}
         self.jobs = JobBook()
         self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -120,13 +130,30 @@ class Desk:
         run = parse_run(obj, *self.jobs.of_run(uid), self.serving_since)
         self.runs[uid] = run
         self._uid_by_name[run.namespace, run.name] = uid
+        self.of_root[run.root] += 1
+        if run.workflow is not None and run.graph is None:
+            self._without_content[run.namespace, run.workflow].add(uid)
+        self._take_in_content(run)
+        return run
+
+    def _take_in_content(self, run: Run) -> None:
         if run.group is not None:
-            self.groups[run.group].add(uid)
+            self.groups[run.group].add(run.uid)
             self._wake_group(run)
         for state in run.states:
             if state.running and state.agent:
-                self._claimed[run.namespace, state.agent].add(uid)
-        return run
+                self._claimed[run.namespace, state.agent].add(run.uid)
+
+    def give_content(self, run: Run, content: Content, revision: str, now: datetime) -> None:
+        """The run of a Workflow learns what it carries out."""
+        records.give_content(run, content, revision, now)
+        self._without_content[run.namespace, run.workflow or ""].discard(run.uid)
+        self._take_in_content(run)
+
+    def refuse_content(self, run: Run, why: tuple[Reason, str]) -> None:
+        """What the run of a Workflow asks for cannot be carried out."""
+        run.invalid = why
+        self._without_content[run.namespace, run.workflow or ""].discard(run.uid)
 
     def _heed_former_leader(self, run: Run, before: JsonObject) -> None:
         for index in records.heed_former_leader(run, before, self.serving_since):
@@ -146,6 +173,7 @@ class Desk:
             return
         if run.schedule is not None:
             self.timetable.run_ended(run.schedule)
+        self._leave_family(run)
         if self._uid_by_name.get((run.namespace, run.name)) == uid:
             del self._uid_by_name[run.namespace, run.name]
         if run.group is not None:
@@ -154,6 +182,16 @@ class Desk:
         for index in range(len(run.states)):
             self.table.end((uid, index))
         self._index_queue(run, (), {})
+
+    def _leave_family(self, run: Run) -> None:
+        self.family.forget(run.uid)
+        if run.parent is not None:
+            self.family.ended(run.parent)
+        self.of_root[run.root] -= 1
+        if not self.of_root[run.root]:
+            del self.of_root[run.root]
+        if run.workflow is not None:
+            self._without_content[run.namespace, run.workflow].discard(run.uid)
 
     def run_named(self, namespace: str, name: str) -> Run | None:
         """The unfinished run of that name."""
@@ -295,6 +333,9 @@ class Desk:
         facts = gather.run_facts(self, run, now)
         plan = plan_testrun(facts, now)
         run.states = plan.states
+        run.outputs |= plan.outputs
+        if plan.begun:
+            run.started_at = run.started_at or now
         for index in facts.leased:
             if not run.states[index].running:  # settled without its report
                 self.table.end((run.uid, index))
@@ -333,7 +374,7 @@ class Desk:
             state = replace(state, agent=agent.pod)
         else:
             job = names.child_name(run.name, run.uid, cell.key, state.attempt + 1)
-            in_slot = self.pools[run.namespace, task.pool].spec.executor == "Process"
+            in_slot = self.pools[run.namespace, task.pool].spec.executor != "Job"
             state = progress.started(state, agent.pod, None if in_slot else job, now)
             run.started_at = run.started_at or now
             run.ended_by.pop(task.index, None)
@@ -375,9 +416,11 @@ class Desk:
         hearing.take_commit(run, finished.result.commit)
         if state.done and finished.result.summary is not None:
             said = finished.result.summary.outputs
-            run.outputs[index] = {name: said[name] for name in cell.task.outputs if name in said}
+            step = step_of(cell.task)
+            wanted = step.outputs if step is not None else cell.task.outputs
+            run.outputs[index] = {name: said[name] for name in wanted if name in said}
         self.wake_run(run)
-        self.wake_pool((run.namespace, cell.task.pool or run.spec.pool))
+        self.wake_pool((run.namespace, pool_of(run.spec, cell.task)))
 
     # What others ask
 
@@ -439,13 +482,18 @@ class Desk:
         state = run.states[task.index]
         if task.adopt:
             return state.running and task.index in run.jobs
-        return not (state.running or state.done) and not self._resolves_meanwhile(run)
+        if state.running or state.done or run.graph is None:
+            return False
+        return run.graph.cells[task.index].task.uses is not None or not self._resolves_meanwhile(run)
 
     @staticmethod
     def _resolves_meanwhile(run: Run) -> bool:
         """Whether a task of the run, perhaps in another pool, is finding out which commit all of them test."""
         has_source = run.spec.source is not None and run.spec.source.git is not None
-        return has_source and run.commit is None and any(state.running for state in run.states)
+        if not has_source or run.commit is not None or run.graph is None:
+            return False
+        pairs = zip(run.graph.cells, run.states, strict=True)
+        return any(state.running and cell.task.uses is None for cell, state in pairs)
 
     def _may_enter(self, run: Run, entering: dict[tuple[str, str], set[str]]) -> bool:
         """The last word on a concurrency group: runs are planned one by one, and each may think that it is next."""
@@ -464,8 +512,8 @@ class Desk:
         counts: dict[str, int] = {}
         if run.graph is not None:
             for cell, state in zip(run.graph.cells, run.states, strict=True):
-                if state.running:
-                    pool = cell.task.pool or run.spec.pool
+                if state.running and state.agent is not None:
+                    pool = pool_of(run.spec, cell.task)
                     counts[pool] = counts.get(pool, 0) + 1
         return counts
 
@@ -484,6 +532,30 @@ class Desk:
         for uid in self.groups[run.group] if run.group else ():
             if uid in self.runs:
                 self.wake_run(self.runs[uid])
+
+    def _wake_uid(self, uid: str) -> None:
+        if uid in self.runs:
+            self.wake_run(self.runs[uid])
+
+    def _wake_without_content(self, workflow: WorkflowKey) -> None:
+        for uid in self._without_content.get(workflow, ()):
+            self._wake_uid(uid)
+
+    def runs_started(self, run: Run, index: int, created: Iterable[JsonObject]) -> None:
+        """All runs that a step asked for are there."""
+        self.family.started(run.uid, index, created)
+        state = run.states[index]
+        if state.running and state.reason is Reason.STARTING:
+            self.set_state(run, index, replace(state, reason=Reason.WAITING_FOR_RUNS))
+        self.wake_run(run)
+
+    def runs_refused(self, run: Run, index: int, message: str, now: datetime) -> None:
+        """A run that a step asked for can never be."""
+        state = run.states[index]
+        if state.running:
+            failed = progress.settled(state, Verdict.FAILED, Reason.RUN_REFUSED, message, now)
+            self.set_state(run, index, failed)
+        self.wake_run(run)
 
     def _wake_waiting(self, key: PoolKey) -> None:
         """Runs that wait for a pool that came, went or changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dawg_orchestrator.controller import records
 from dawg_orchestrator.controller.backlog import PoolKey
@@ -31,7 +31,17 @@ def run_facts(desk: Desk, run: Run, now: datetime) -> RunFacts:
         pools_missing_since={p: desk.missing_since.setdefault((run.namespace, p), now) for p in missing},
         group=_group_of(desk, run), superseded=run.superseded, started_at=run.started_at, commit=run.commit,
         written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
+        workflow=run.workflow, workflow_revision=run.revision, approvals=run.approvals, depth=run.depth,
+        of_root=desk.of_root[run.root], **_of_steps(desk, run),
     )  # fmt: skip
+
+
+def _of_steps(desk: Desk, run: Run) -> dict[str, Any]:
+    """What only runs with built-in steps need to know."""
+    if run.graph is None or not run.graph.has_steps:
+        return {}
+    indexes = [cell.index for cell in run.graph.cells if cell.task.uses is not None]
+    return {"workflows": desk.library.facts_in(run.namespace), "children": desk.family.of(run.uid, indexes)}
 
 
 def _awaited(desk: Desk, run: Run, leased: frozenset[int], now: datetime) -> frozenset[int]:

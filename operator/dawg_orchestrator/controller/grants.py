@@ -16,13 +16,17 @@ from dawg_orchestrator.cluster.request import AttemptRequest
 from dawg_orchestrator.cluster.sidecar import has_sidecar
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import Desk, PoolKey
+from dawg_orchestrator.controller.gather import run_facts
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
-from dawg_orchestrator.errors import ClusterError, Conflict
+from dawg_orchestrator.errors import ClusterError, Conflict, InvalidSpec
+from dawg_orchestrator.planning.builtin import step_order
 from dawg_orchestrator.planning.dispatch import Assignment
 from dawg_orchestrator.planning.lease import Lease
-from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder
+from dawg_orchestrator.planning.step import Step
+from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder, StepOrder
+from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 
 log = structlog.get_logger()
@@ -83,7 +87,7 @@ class Granting:
         if self._desk.table.holder(lease.task) is not lease:
             return  # it ended while we waited; what becomes of the attempt is decided already
         lease.told = True
-        if not await self._sessions.send(lease.agent, grant) and grant.process is not None:
+        if not await self._sessions.send(lease.agent, grant) and grant.job is None:
             self._give_up(assignment, lease)  # no Job says that it has begun, so it has not
         if not assignment.task.adopt:
             waited = (self._clock() - run.created).total_seconds()
@@ -116,6 +120,8 @@ class Granting:
             # On status before it happens: what must not start twice, not even across a restart, and what came of the
             # attempt before, which a pass of this one must not hide.
             await self._record(run)
+        if request.pool.executor == "Builtin":
+            return grant.model_copy(update={"step": self._step_order(run, request)})
         if request.pool.executor == "Process":
             await check_secrets(self._cluster, request)
             return grant.model_copy(update={"process": process_order(request, self._around)})
@@ -123,6 +129,13 @@ class Granting:
         self._desk.see_job(created)
         metadata = created["metadata"]
         return grant.model_copy(update={"job": _supervise(request, metadata["name"], metadata["uid"])})
+
+    def _step_order(self, run: Run, request: AttemptRequest) -> StepOrder:
+        now = self._clock()
+        try:
+            return step_order(Step(run_facts(self._desk, run, now), request.graph, now), request.cell)
+        except InvalidSpec as error:
+            raise Refused(Reason.INVALID_SPEC, str(error)) from error
 
 
 def _supervise(request: AttemptRequest, job: str, uid: str) -> JobOrder:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.planning import progress
+from dawg_orchestrator.planning.graph import pool_of
 from dawg_orchestrator.planning.lease import Agent, is_current
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.protocol import (
@@ -147,8 +148,8 @@ def _take_up(desk: Desk, run: Run, agent: Agent, lease: LeaseId, attempt: Attemp
     """A former leader granted this to a slot and could not write it any more: the attempt is under way after all."""
     assert run.graph is not None  # noqa: S101
     cell, state = run.graph.cells[attempt.index], run.states[attempt.index]
-    pool = desk.pools.get((run.namespace, cell.task.pool or run.spec.pool))
-    if pool is None or pool.spec.executor != "Process" or lease.term >= desk.term:
+    pool = desk.pools.get((run.namespace, pool_of(run.spec, cell.task)))
+    if pool is None or pool.spec.executor == "Job" or lease.term >= desk.term:
         return
     if not (state.running or state.done) and attempt.attempt == state.attempt + 1:
         desk.set_state(run, attempt.index, progress.started(state, agent.pod, None, now))
@@ -181,5 +182,5 @@ def _run_of(desk: Desk, agent: Agent, attempt: AttemptRef) -> Run | None:
     run = desk.runs.get(attempt.run_uid)
     if run is None or run.graph is None or not 0 <= attempt.index < len(run.states):
         return None
-    pool = run.graph.cells[attempt.index].task.pool or run.spec.pool
+    pool = pool_of(run.spec, run.graph.cells[attempt.index].task)
     return run if (run.namespace, pool) == (agent.namespace, agent.pool) else None

@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster import carry_out, started
 from dawg_orchestrator.cluster.agents import agents_template
-from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster, JsonObject
+from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, WORKFLOWS, Cluster, JsonObject
 from dawg_orchestrator.cluster.pods import Surroundings
+from dawg_orchestrator.cluster.scheduled import RunRefused, stop_run
 from dawg_orchestrator.controller import metrics
+from dawg_orchestrator.controller.contents import Contents
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
+from dawg_orchestrator.controller.library import WorkflowKey
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
@@ -23,7 +26,17 @@ from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import IN_TURN, Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound, Unavailable
 from dawg_orchestrator.planning.changes import differing
-from dawg_orchestrator.planning.plan import CancelRun, DeleteJob, DrainAgent, PoolAction, RunPlan, StopAttempt
+from dawg_orchestrator.planning.plan import (
+    CancelRun,
+    DeleteJob,
+    DrainAgent,
+    PoolAction,
+    RunPlan,
+    StartRuns,
+    StopAttempt,
+    StopRuns,
+)
+from dawg_orchestrator.planning.workflow import plan_workflow
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.protocol import Cancel, Drain
@@ -59,6 +72,7 @@ class Reconciler:
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
         self._scheduling = Scheduling(cluster, desk.timetable, desk.term, queue, clock, let_go)
+        self._contents = Contents(cluster, desk, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -87,6 +101,8 @@ class Reconciler:
             await self._look_at_pool((key.namespace, key.name))
         elif key.kind == "Schedule":
             await self._scheduling.look((key.namespace, key.name))
+        elif key.kind == "Workflow":
+            await self._look_at_workflow((key.namespace, key.name))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
@@ -119,6 +135,7 @@ class Reconciler:
         async with run.advancing:
             if self._desk.runs.get(run.uid) is not run:
                 return False
+            await self._prepare(run)
             run.looked_at = self._clock()
             plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
             await self._carry_out(run, plan)
@@ -134,6 +151,22 @@ class Reconciler:
             self._desk.wake_run(run, plan.check_again_at)
         return again is None
 
+    async def _prepare(self, run: Run) -> None:
+        """What a plan needs and the desk does not have: a Workflow's content, and what became of runs of steps."""
+        if run.graph is None and run.invalid is None:
+            await self._contents.give(run)
+        if run.graph is None or not run.graph.has_steps or self._desk.family.is_listed(run.uid):
+            return
+        pairs = zip(run.graph.cells, run.states, strict=True)
+        if any(state.running and state.agent is None and cell.task.uses is not None for cell, state in pairs):
+            self._desk.family.listing(run.uid)
+            try:
+                found = await started.runs_of(self._cluster, run.namespace, run.uid)
+            except ClusterError:
+                self._desk.family.not_listed(run.uid)
+                raise
+            self._desk.family.take_list(run.uid, found)
+
     async def _carry_out(self, run: Run, plan: RunPlan) -> None:
         for action in plan.actions:
             match action:
@@ -141,8 +174,27 @@ class Reconciler:
                     await self._stop(run, index, reason)
                 case CancelRun(_, uid):
                     self._desk.supersede(uid)
+                case StartRuns():
+                    await self._start_runs(run, action)
+                case StopRuns(index):
+                    await self._stop_runs(run, index)
                 case DeleteJob():
                     continue  # after the report
+
+    async def _start_runs(self, run: Run, action: StartRuns) -> None:
+        parent = started.Parent(run.namespace, run.name, run.uid, run.root, run.depth, run.spec, run.commit)
+        try:
+            made = [await started.start_run(self._cluster, parent, action.index, wanted) for wanted in action.runs]
+        except RunRefused as error:
+            self._desk.runs_refused(run, action.index, str(error), self._clock())
+            return
+        self._desk.runs_started(run, action.index, made)
+
+    async def _stop_runs(self, run: Run, index: int) -> None:
+        for child in self._desk.family.of(run.uid, [index]).get(index, ()):
+            known = self._desk.runs.get(child.uid)
+            if child.verdict is None and not child.gone and not (known is not None and known.spec.cancelled):
+                await stop_run(self._cluster, run.namespace, child.name)
 
     async def _clear_away(self, run: Run, plan: RunPlan) -> None:
         for action in plan.actions:
@@ -174,11 +226,31 @@ class Reconciler:
             if lease is not None:
                 await self._sessions.send(lease.agent, Cancel(lease=lease.id, reason=Reason.CANCELLED, revoked=True))
 
+    # Workflows
+
+    async def _look_at_workflow(self, key: WorkflowKey) -> None:
+        workflow = self._desk.library.workflows.get(key)
+        if workflow is None:
+            return
+        status = plan_workflow(workflow.facts(self._desk.term), self._clock())
+        if differing(workflow.status, status) <= {"term"}:
+            return
+        try:
+            written = await carry_out.write_status(
+                self._cluster, WORKFLOWS, workflow.namespace, workflow.name, workflow.version, status
+            )
+        except Conflict:  # somebody changed it meanwhile: the next look is made of what they wrote
+            self._desk.library.see(await self._cluster.get(WORKFLOWS, workflow.namespace, workflow.name))
+        except NotFound:
+            self._desk.library.drop(*key)
+        else:
+            workflow.status, workflow.version = status, int(written["resourceVersion"])
+
     # Pools
 
     async def _look_at_pool(self, key: PoolKey) -> None:
         pool = self._desk.pools.get(key)
-        if pool is None or pool.spec.executor == "Builtin":
+        if pool is None:
             return
         now = self._clock()
         self._queue.rest(Key("AgentPool", *key), now + _POOL_EVERY)

@@ -15,18 +15,22 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
+from dawg_orchestrator.controller.family import parent_of
 from dawg_orchestrator.controller.timetable import ScheduleKey, schedule_of
 from dawg_orchestrator.errors import InvalidSpec
-from dawg_orchestrator.planning.facts import JobFact
-from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand
+from dawg_orchestrator.planning.builtin import read_approval
+from dawg_orchestrator.planning.facts import Approval, JobFact
+from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand, pool_of
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import Restored, restore
+from dawg_orchestrator.planning.workflow import Content
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.protocol import LeaseId
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.task import PriorityName
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, NO_TESTS, TestCounts, TestRunSpec, TopFailure
 
 JsonObject = dict[str, Any]
@@ -67,6 +71,13 @@ class Run:
     superseded: bool = False
     keep: bool = False
     schedule: ScheduleKey | None = None  # that has started it
+    workflow: str | None = None  # whose content it carries out
+    revision: str | None = None  # where that content is frozen
+    own_priority: PriorityName | None = None  # its content's, while nobody has asked for another
+    parent: str | None = None  # uid of the run whose step or end asked for it
+    root: str = ""  # uid of the run that it all goes back to
+    depth: int = 0  # how many runs stand above it
+    approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
     ready: tuple[QueuedTask, ...] = ()
     awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
     advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
@@ -142,6 +153,11 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
         schedule=schedule_of(metadata),
+        workflow=spec.workflow_ref.name if spec.workflow_ref is not None else None,
+        parent=parent_of(metadata),
+        root=(metadata.get("labels") or {}).get(names.ROOT) or metadata["uid"],
+        depth=_depth(metadata),
+        approvals=_approvals(metadata),
     )
     try:
         _restore(run, status, now)
@@ -150,8 +166,15 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
     return run
 
 
-def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph]:
-    """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy."""
+def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph | None]:
+    """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy.
+
+    A run of a Workflow has none before it is given its content.
+    """
+    if raw.get("workflowRef") is not None:
+        spec = TestRunSpec.model_validate(raw)
+        check_run(spec)
+        return spec, None
     key = hashlib.sha256(repr(raw.get("tasks")).encode()).digest()
     known = _graphs.get(key)
     if known is not None:
@@ -163,10 +186,42 @@ def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph]:
     return spec, graph
 
 
+def _depth(metadata: Mapping[str, Any]) -> int:
+    text = (metadata.get("annotations") or {}).get(names.DEPTH, "")
+    return int(text) if text.isdigit() and len(text) <= 3 else 0
+
+
+def _approvals(metadata: Mapping[str, Any]) -> Mapping[str, Approval]:
+    said = {
+        key.removeprefix(names.APPROVAL): read_approval(text)
+        for key, text in (metadata.get("annotations") or {}).items() if key.startswith(names.APPROVAL)
+    }  # fmt: skip
+    return {task: approval for task, approval in said.items() if approval is not None}
+
+
+def give_content(run: Run, content: Content, revision: str, now: datetime) -> None:
+    """What the run of a Workflow carries out, and how far that has come; InvalidSpec where it is no more possible."""
+    raw = json.dumps([content.spec.wire().get("tasks"), sorted(content.shape.on_failure), sorted(content.shape.final)])
+    key = hashlib.sha256(raw.encode() + repr(sorted(content.shape.types.items())).encode()).digest()
+    graph = _graphs.get(key)
+    if graph is None:
+        graph = _graphs[key] = expand(content.spec, content.shape)
+    asked = run.spec
+    kept = {"cancelled": asked.cancelled, "ttl_after_finished": asked.ttl_after_finished, "tasks": list(graph.tasks)}
+    run.spec, run.graph, run.revision = content.spec.model_copy(update=kept), graph, revision
+    run.own_priority = content.spec.priority
+    if asked.priority != _EMPTY_SPEC.priority:
+        run.spec = run.spec.model_copy(update={"priority": asked.priority})
+    try:
+        _restore(run, run.status, now)
+    except ValidationError as error:
+        run.graph, run.invalid = None, (Reason.INVALID_SPEC, _first_error("status", error))
+
+
 def pools_of(run: Run) -> set[str]:
     """The names of all pools that the run's tasks go to, the run's own among them."""
-    cells = run.graph.cells if run.graph is not None else ()
-    return {run.spec.pool, *(cell.task.pool for cell in cells if cell.task.pool)}
+    tasks = run.graph.tasks if run.graph is not None else ()
+    return {run.spec.pool, *(pool_of(run.spec, task) for task in tasks)}
 
 
 def is_tracked(metadata: Mapping[str, Any]) -> bool:
@@ -179,9 +234,12 @@ def refresh_run(run: Run, obj: JsonObject) -> None:
     run.version = version_of(obj)
     run.generation = obj["metadata"].get("generation", 1)
     run.status = obj.get("status") or {}
-    if run.graph is not None:
+    run.approvals = _approvals(obj["metadata"])
+    if run.invalid is None:
         mutable = {key: (obj.get("spec") or {}).get(key) for key in ("cancelled", "priority", "ttlAfterFinished")}
         changed = TestRunSpec.model_validate({key: value for key, value in mutable.items() if value is not None})
+        if run.own_priority is not None and changed.priority == _EMPTY_SPEC.priority:
+            changed = changed.model_copy(update={"priority": run.own_priority})
         run.spec = run.spec.model_copy(
             update={name: getattr(changed, name) for name in ("cancelled", "priority", "ttl_after_finished")}
         )

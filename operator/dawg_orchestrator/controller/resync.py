@@ -14,6 +14,7 @@ from dawg_orchestrator.cluster.client import (
     PODS,
     SCHEDULES,
     TESTRUNS,
+    WORKFLOWS,
     Cluster,
     JsonObject,
     Resource,
@@ -34,6 +35,7 @@ def tell(desk: Desk, resource: Resource, obj: JsonObject) -> None:
     see = {
         TESTRUNS: desk.see_run, AGENTPOOLS: desk.see_pool, JOBS: desk.see_job,
         PODS: desk.see_pod, DEPLOYMENTS: desk.see_deployment, SCHEDULES: desk.timetable.see,
+        WORKFLOWS: desk.library.see,
     }  # fmt: skip
     try:
         see[resource](obj)
@@ -98,6 +100,7 @@ async def _compare_whole(cluster: Cluster, namespace: str, desk: Desk) -> None:
         (AGENTPOOLS, desk.pool_names, desk.drop_pool),
         (DEPLOYMENTS, desk.deployment_names, desk.drop_deployment_named),
         (SCHEDULES, desk.timetable.names_in, desk.timetable.drop),
+        (WORKFLOWS, desk.library.names_in, desk.library.drop),
     ):
         known_before = known(namespace)
         items, _ = await cluster.list(resource, namespace, dict(WATCHED)[resource])

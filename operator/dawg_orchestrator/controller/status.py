@@ -18,7 +18,9 @@ from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.changes import differing, keep_waits, same_wait
+from dawg_orchestrator.planning.graph import pool_of
 from dawg_orchestrator.planning.plan import RunPlan
+from dawg_orchestrator.planning.workflow import LastRun
 from dawg_orchestrator.resources.conditions import read_conditions, transitions
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.protocol import Acceptance, LeaseId
@@ -34,7 +36,7 @@ _FOR_EACH_TASK = timedelta(milliseconds=1)  # since a write costs the apiserver 
 _FIRST_AFTER = timedelta(seconds=0.2)  # a run that starts at once is first written as Running, not as Queued
 _TRIES = 5
 _NO_NEWS_OF_A_WAIT = {"term"}  # a new leader need not write to thousands of runs that wait as they did before
-_ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND})
+_ALARMING = frozenset({Reason.INVALID_SPEC, Reason.NOT_AVAILABLE, Reason.POOL_NOT_FOUND, Reason.WORKFLOW_NOT_FOUND})
 
 Contained = tuple[tuple[str, LeaseId], ...]  # reports, each by its agent (pod uid) and lease
 FinishedRun = Callable[[Run, datetime], None]
@@ -168,7 +170,7 @@ class Reporter:
         metrics.RUNS.labels(verdict).inc()
         if run.graph is not None:
             for cell, state in zip(run.graph.cells, plan.states, strict=True):
-                pool = cell.task.pool or run.spec.pool
+                pool = pool_of(run.spec, cell.task)
                 priority = cell.task.priority or run.spec.priority
                 metrics.TASKS.labels(run.namespace, pool, priority, (state.verdict or Verdict.SKIPPED).value).inc()
                 if state.started_at is not None and state.ended_at is not None:
@@ -177,5 +179,8 @@ class Reporter:
                     )
         log.info("run finished", namespace=run.namespace, run=run.name, verdict=verdict)
         completed = status.get("completionTime")
+        ended_at = parse_time(completed) if completed else self._clock()
+        if run.workflow is not None:
+            self._desk.library.run_ended((run.namespace, run.workflow), LastRun(run.name, verdict, ended_at))
         self._desk.drop_run(run.uid)
-        self._finished(run, parse_time(completed) if completed else self._clock())
+        self._finished(run, ended_at)

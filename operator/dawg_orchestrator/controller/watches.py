@@ -13,7 +13,16 @@ from typing import Any
 
 import kopf
 
-from dawg_orchestrator.cluster.client import AGENTPOOLS, DEPLOYMENTS, JOBS, PODS, SCHEDULES, TESTRUNS, Resource
+from dawg_orchestrator.cluster.client import (
+    AGENTPOOLS,
+    DEPLOYMENTS,
+    JOBS,
+    PODS,
+    SCHEDULES,
+    TESTRUNS,
+    WORKFLOWS,
+    Resource,
+)
 from dawg_orchestrator.cluster.credentials import service_account_server
 from dawg_orchestrator.cluster.observe import WATCHED
 from dawg_orchestrator.controller.desk import Desk
@@ -51,6 +60,7 @@ def make_registry(desk: Desk) -> kopf.OperatorRegistry:
         (DEPLOYMENTS, desk.drop_deployment, desk.see_deployment),
         (AGENTPOOLS, named(desk.drop_pool), desk.see_pool),
         (SCHEDULES, named(desk.timetable.drop), desk.timetable.see),
+        (WORKFLOWS, named(desk.library.drop), desk.library.see),
     ):
         kopf.on.event(*_selector(resource), id=resource.plural, registry=registry)(told(gone, there))
     return registry

@@ -57,16 +57,23 @@ def named_tasks(expression: str) -> frozenset[str] | None:
     return frozenset(named) if len(_NAMED.findall(expression)) == len(_ANY.findall(expression)) else None
 
 
-def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> bool:
+def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any]) -> bool:
     """Whether a condition holds; InvalidSpec when it cannot be evaluated or is no truth value.
 
     ``tasks`` maps names to ``{"verdict": str, "outputs": {name: value}}``.
     """
-    try:
-        value = _program(expression).execute({"tasks": dict(tasks), "params": dict(parameters)})
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        told = f"{expression!r} cannot be evaluated: {type(error).__name__}: {str(error)[:300]}"
-        raise InvalidSpec("when", told) from error
+    value = worked_out("when", expression, tasks, parameters)
     if not isinstance(value, bool):
         raise InvalidSpec("when", f"{expression!r} gives {value!r}; a condition must be true or false")
     return value
+
+
+def worked_out(
+    field: str, expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any]
+) -> Any:
+    """The value of an expression; InvalidSpec when it has none."""
+    try:
+        return _program(expression).execute({"tasks": dict(tasks), "params": dict(parameters)})
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = f"{expression!r} cannot be evaluated: {type(error).__name__}: {str(error)[:300]}"
+        raise InvalidSpec(field, told) from error

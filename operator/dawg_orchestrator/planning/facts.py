@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dawg_orchestrator.planning.graph import Graph
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.results import FailedCase
 from dawg_orchestrator.resources.testrun import NO_TESTS, TestCounts, TestRunSpec, TopFailure
+from dawg_orchestrator.resources.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,34 @@ class GroupRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What somebody has said about an approve step."""
+
+    by: str
+    approved: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFact:
+    """A Workflow that a step may start."""
+
+    suite: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRun:
+    """A run that a step of this one has started; ``gone``: somebody deleted it before it ended."""
+
+    name: str
+    uid: str
+    verdict: Verdict | None
+    tests: TestCounts | None = None
+    failures: tuple[FailedCase, ...] = ()
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """All that decides about one run."""
 
@@ -73,3 +103,10 @@ class RunFacts:
     base_counts: TestCounts = NO_TESTS  # single tests of ended tasks that have no entry any more
     base_failures: tuple[TopFailure, ...] = ()
     outputs: Mapping[int, Mapping[str, str]] | None = None
+    workflow: str | None = None  # whose run it is
+    workflow_revision: str | None = None  # of its frozen content
+    workflows: Mapping[str, WorkflowFact] = field(default_factory=dict)  # of the namespace; only where steps ask
+    children: Mapping[int, tuple[ChildRun, ...]] = field(default_factory=dict)  # of an index; absent: not known yet
+    approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
+    depth: int = 0  # how many runs stand above it
+    of_root: int = 0  # unfinished runs that go back to the same one

@@ -9,8 +9,9 @@ from typing import Literal
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.verdict import Verdict
 
-# A task that its own condition left out was not wanted; any other skip hides something that did not pass.
-HARMLESS_SKIPS = frozenset({Reason.CONDITION_FALSE, Reason.NEED_SKIPPED})
+# A task that its own condition left out was not wanted, nor one for failures when nothing failed; any other skip hides
+# something that did not pass.
+HARMLESS_SKIPS = frozenset({Reason.CONDITION_FALSE, Reason.NEED_SKIPPED, Reason.NOTHING_FAILED, Reason.NOT_AVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)

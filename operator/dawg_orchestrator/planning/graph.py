@@ -9,11 +9,15 @@ import graphlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from pydantic.alias_generators import to_camel
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import conditions
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.steps import expressions, read_inputs, step_of
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec
 
@@ -45,6 +49,27 @@ class Needs:
 
     bits: dict[str, int]  # of each task, one
     direct: dict[str, int]  # the bits of what it declares in needs
+    stages: dict[str, int]  # the bits of the stages before its own: they must have ended, whatever came of them
+
+    def before(self, name: str) -> int:
+        """The bits of all that must have ended before a task may start."""
+        return self.direct.get(name, 0) | self.stages.get(name, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which tasks of a Workflow's run are for failures only and which come at its very end; its parameters' types."""
+
+    on_failure: frozenset[str] = frozenset()
+    final: frozenset[str] = frozenset()
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    def is_main(self, name: str) -> bool:
+        """Whether the task is one of those that decide whether something has failed."""
+        return name not in self.on_failure and name not in self.final
+
+
+ALL_MAIN = Shape()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -56,27 +81,33 @@ class Graph:
     of_task: dict[str, tuple[int, ...]]
     order: tuple[str, ...]
     needs: Needs
+    shape: Shape = ALL_MAIN
+    has_steps: bool = False
 
     def cells_of(self, names: Iterable[str]) -> list[int]:
         """The indexes of all cells of these tasks."""
         return [index for name in names for index in self.of_task[name]]
 
 
-_NO_NEEDS = Needs({}, {})
+_SCRIPTS_ONLY = (
+    "image", "matrix", "tests", "shards", "exclusive", "inputs", "outputs", "env", "secrets", "resources", "services",
+    "scheduling", "results", "cache", "on_failure",
+)  # fmt: skip
+_NO_NEEDS = Needs({}, {}, {})
 
 
 class NotAvailable(InvalidSpec):
     """The spec asks for what a later release will do."""
 
 
-def expand(spec: TestRunSpec) -> Graph:
+def expand(spec: TestRunSpec, shape: Shape = ALL_MAIN) -> Graph:
     """The run's graph; InvalidSpec names the field that makes it impossible, and what would be right."""
     check_run(spec)
     tasks = spec.tasks or []
     _check_names(tasks)
     for position, task in enumerate(tasks):
         _check_task(f"spec.tasks[{position}]", task)
-    needs = _read_needs(tasks)
+    needs = _read_needs(tasks, shape)
     order = _needs_first(tasks, needs)
     _check_inputs(tasks, order, needs)
     _check_conditions(tasks)
@@ -85,7 +116,16 @@ def expand(spec: TestRunSpec) -> Graph:
     of_task: dict[str, list[int]] = {}
     for cell in cells:
         of_task.setdefault(cell.task.name, []).append(cell.index)
-    return Graph(tuple(tasks), cells, {name: tuple(indexes) for name, indexes in of_task.items()}, order, needs)
+    indexes_of = {name: tuple(indexes) for name, indexes in of_task.items()}
+    return Graph(tuple(tasks), cells, indexes_of, order, needs, shape, has_steps=any(task.uses for task in tasks))
+
+
+def pool_of(spec: TestRunSpec, task: Task) -> str:
+    """The name of the pool that carries the task out; that of a step which the controller decides is of no account."""
+    if task.pool is not None:
+        return task.pool
+    step = step_of(task)
+    return names.BUILTIN_POOL if step is not None and step.by == "agent" else spec.pool
 
 
 def parameter_variable(name: str) -> str:
@@ -115,8 +155,6 @@ def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
 
 def check_run(spec: TestRunSpec) -> None:
     """All that can be wrong about a run besides its tasks; InvalidSpec."""
-    if spec.workflow_ref is not None:
-        raise NotAvailable("spec.workflowRef", "workflows cannot be run by this release; list the tasks in spec.tasks")
     if spec.gate is not None:
         raise NotAvailable("spec.gate", "publishing to a forge is not part of this release; remove the field")
     if spec.selection is not None and spec.selection.mode != "off":
@@ -172,7 +210,6 @@ def _check_keys(cells: Iterable[Cell]) -> None:
 
 def _check_task(field: str, task: Task) -> None:
     unavailable = {
-        "uses": task.uses is not None,
         "cache": task.cache is not None,
         "tests": task.tests is not None,
         "shards.targetDuration": task.shards is not None and task.shards.target_duration is not None,
@@ -180,12 +217,14 @@ def _check_task(field: str, task: Task) -> None:
     for name, asked in unavailable.items():
         if asked:
             raise NotAvailable(f"{field}.{name}", "this release does not do that yet; remove the field")
-    if (task.run is None) == (task.command is None):
-        raise InvalidSpec(field, "set exactly one of run (a script) and command (a list)")
+    if sum(what is not None for what in (task.run, task.command, task.uses)) != 1:
+        raise InvalidSpec(field, "set exactly one of run (a script), command (a list) and uses (a built-in step)")
+    if task.uses is not None:
+        _check_step(field, task)
     if task.on_failure is not None and task.on_failure.hold is not None and task.run is None:
         raise InvalidSpec(f"{field}.onFailure.hold", "a held pod needs a shell: write the command as a run script")
-    for part, names in (("env", [e.name for e in task.env]), ("secrets", [s.env for s in task.secrets])):
-        own = next((name for name in names if name.startswith("DAWG_")), None)
+    for part, used in (("env", [e.name for e in task.env]), ("secrets", [s.env for s in task.secrets])):
+        own = next((name for name in used if name.startswith("DAWG_")), None)
         if own is not None:
             raise InvalidSpec(f"{field}.{part}", f"{own}: names that start with DAWG_ are the product's own")
     service = _first_repeated(service.name for service in task.services)
@@ -196,9 +235,23 @@ def _check_task(field: str, task: Task) -> None:
         conditions.compile_condition(f"{field}.when", task.when)
 
 
-def _read_needs(tasks: Sequence[Task]) -> Needs:
-    """InvalidSpec for a need that no task answers to."""
-    if not any(task.needs for task in tasks):
+def _check_step(field: str, task: Task) -> None:
+    """A step has inputs and nothing of what scripts have."""
+    step = step_of(task)
+    if step is None or (step.by == "later" and not step.optional):
+        raise NotAvailable(f"{field}.uses", f"the step {task.uses} is not part of this release; remove the task")
+    for name in _SCRIPTS_ONLY:
+        if name in task.model_fields_set and getattr(task, name):
+            raise InvalidSpec(f"{field}.{to_camel(name)}", "a built-in step has no such thing; it takes `with`")
+    for name, expression in expressions(task).items():
+        conditions.compile_condition(f"{field}.with.{name}.cel", expression)
+    if step.inputs is not None:
+        read_inputs(field, task)
+
+
+def _read_needs(tasks: Sequence[Task], shape: Shape) -> Needs:
+    """InvalidSpec for a need that no task answers to, or one that belongs to a later stage."""
+    if not any(task.needs for task in tasks) and shape.on_failure == shape.final == frozenset():
         return _NO_NEEDS
     bits = {task.name: 1 << position for position, task in enumerate(tasks)}
     direct: dict[str, int] = {}
@@ -209,7 +262,31 @@ def _read_needs(tasks: Sequence[Task]) -> Needs:
                 raise InvalidSpec(f"spec.tasks[{position}].needs", f"no task is named {need!r}")
             found |= bits[need]
         direct[task.name] = found
-    return Needs(bits, direct)
+    return Needs(bits, direct, _read_stages(tasks, bits, direct, shape))
+
+
+def _read_stages(
+    tasks: Sequence[Task], bits: Mapping[str, int], direct: Mapping[str, int], shape: Shape
+) -> dict[str, int]:
+    main = sum(bits[task.name] for task in tasks if shape.is_main(task.name))
+    failure = sum(bits[name] for name in shape.on_failure)
+    final = sum(bits[name] for name in shape.final)
+    stages = {}
+    for position, task in enumerate(tasks):
+        earlier = 0
+        if task.name in shape.final:
+            earlier, later = main | failure, 0
+        elif task.name in shape.on_failure:
+            earlier, later = main, final
+        else:
+            later = failure | final
+        if direct[task.name] & later:
+            raise InvalidSpec(
+                f"spec.tasks[{position}].needs", "it needs a task of onFailure or finally, which come later"
+            )
+        if earlier:
+            stages[task.name] = earlier
+    return stages
 
 
 def _needs_first(tasks: Sequence[Task], needs: Needs) -> tuple[str, ...]:
@@ -222,7 +299,7 @@ def _needs_first(tasks: Sequence[Task], needs: Needs) -> tuple[str, ...]:
     while waiting:
         later: list[str] = []
         for name in waiting:
-            if needs.direct[name] & ~placed:
+            if needs.before(name) & ~placed:
                 later.append(name)
             else:
                 order.append(name)
@@ -270,9 +347,10 @@ def _check_conditions(tasks: Sequence[Task]) -> None:
     """All conditions are evaluated each time that the run is looked at, and nobody else is served meanwhile."""
     steps = 0
     for position, task in enumerate(tasks):
-        if task.when is None:
+        if task.when is None and task.with_ is None:
             continue
-        steps += conditions.steps(task.when, len(tasks))
+        for expression in ([task.when] if task.when is not None else []) + list(expressions(task).values()):
+            steps += conditions.steps(expression, len(tasks))
         if steps > conditions.MOST_STEPS:
             told = f"the run's conditions may take {steps} steps, {conditions.MOST_STEPS} are allowed; nest no macros"
             raise InvalidSpec(f"spec.tasks[{position}].when", told)

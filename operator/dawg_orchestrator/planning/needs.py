@@ -7,6 +7,7 @@ from dawg_orchestrator.planning import conditions
 from dawg_orchestrator.planning.gate import HARMLESS_SKIPS
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
+from dawg_orchestrator.planning.workflow import typed
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
@@ -25,15 +26,28 @@ def settle_needs(step: Step) -> None:
             if not (step.states[index].done or step.states[index].attempt)
         ]  # fmt: skip
         wanted = needs.direct.get(name, 0)
-        if not waiting or wanted & ~ended:
+        if not waiting or needs.before(name) & ~ended:
             continue
         task = step.graph.cells[waiting[0]].task
-        skip = _why_skipped(step, task) if task.when is not None or wanted & ~passed else None
+        skip = None
+        if name in step.graph.shape.on_failure and not _has_failed(step):
+            skip = Verdict.SKIPPED, Reason.NOTHING_FAILED, Reason.NOTHING_FAILED.sentence
+        elif task.when is not None or (wanted & ~passed and task.uses != "gate"):
+            skip = _why_skipped(step, task)
         if skip is not None:
             for index in waiting:
                 step.settle(index, *skip)
             if step.has_ended(name):
                 ended |= needs.bits.get(name, 0)
+
+
+def _has_failed(step: Step) -> bool:
+    """Whether a task of the main stage did not pass, skips that hide nothing left aside."""
+    return any(
+        state.verdict not in GREEN and state.reason not in HARMLESS_SKIPS
+        for cell, state in zip(step.graph.cells, step.states, strict=True)
+        if step.graph.shape.is_main(cell.task.name)
+    )
 
 
 def _why_skipped(step: Step, task: Task) -> _Skip | None:
@@ -44,9 +58,8 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
     condition = f"its condition is false: {task.when}" if task.when is not None else ""
     if task.when is not None:
         try:
-            if conditions.is_met(
-                task.when, _ended_tasks(step, conditions.named_tasks(task.when)), step.facts.spec.parameters
-            ):
+            parameters = typed(step.facts.spec.parameters, step.graph.shape.types)
+            if conditions.is_met(task.when, ended_tasks(step, conditions.named_tasks(task.when)), parameters):
                 return None
         except InvalidSpec as error:
             # With a need that did not pass, what the condition asks for may be missing for that reason.
@@ -64,10 +77,10 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
     return Verdict.SKIPPED, reason, "; ".join(parts)
 
 
-def _ended_tasks(step: Step, named: frozenset[str] | None) -> dict[str, dict[str, object]]:
-    """What a condition sees: verdict and outputs of the tasks that it names and that have ended."""
+def ended_tasks(step: Step, named: frozenset[str] | None) -> dict[str, dict[str, object]]:
+    """What an expression sees: verdict and outputs of the tasks that it names and that have ended."""
     ended: dict[str, dict[str, object]] = {}
-    known = step.facts.outputs or {}
+    known = {**(step.facts.outputs or {}), **step.outputs}
     for name in step.graph.of_task if named is None else named:
         if name in step.graph.of_task and step.has_ended(name):
             indexes = step.graph.of_task[name]

@@ -36,7 +36,32 @@ class CancelRun:
     uid: str
 
 
-RunAction = StopAttempt | DeleteJob | CancelRun
+@dataclass(frozen=True, slots=True)
+class WantedRun:
+    """A run of a Workflow that a step asks for."""
+
+    name: str
+    workflow: str
+    parameters: dict[str, str]
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRuns:
+    """Create these runs, once each, for the step at the index."""
+
+    index: int
+    runs: tuple[WantedRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopRuns:
+    """Cancel the unfinished runs that the step at the index has started."""
+
+    index: int
+
+
+RunAction = StopAttempt | DeleteJob | CancelRun | StartRuns | StopRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,8 @@ class RunPlan:
     actions: tuple[RunAction, ...] = ()
     check_again_at: datetime | None = None
     finished: bool = False
+    begun: bool = False  # a step that needs no agent has begun
+    outputs: dict[int, dict[str, str]] = field(default_factory=dict)  # of steps that the controller carried out
 
     @property
     def status(self) -> dict[str, Any]:

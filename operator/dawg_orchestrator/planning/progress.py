@@ -67,6 +67,14 @@ def started(state: TaskState, agent: str, job: str | None, now: datetime) -> Tas
     )
 
 
+def begun(state: TaskState, now: datetime) -> TaskState:
+    """A step that the controller carries out itself is under way."""
+    return TaskState(
+        attempt=state.attempt + 1, running=True, reason=Reason.STARTING, granted_at=now, started_at=now,
+        infra_failures=state.infra_failures, test_failures=state.test_failures,
+    )  # fmt: skip
+
+
 def not_started(state: TaskState) -> TaskState:
     """A grant that came to nothing is taken back: the attempt does not count."""
     earlier = state.attempt - 1

@@ -23,7 +23,9 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
     waiting: dict[int, Waiting] = {}
     blocked = _why_run_waits(step)
     unresolved = _is_unresolved(step)
-    resolving = unresolved and any(state.running for state in step.states)
+    resolving = unresolved and any(
+        state.running and cell.task.uses is None for cell, state in zip(step.graph.cells, step.states, strict=True)
+    )
     ended = step.tasks_where(lambda state: state.done)
     resolvers: set[str] = set()  # pools with a task in the queue that may find out which commit it is
     for index, state in enumerate(step.states):
@@ -36,11 +38,15 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
             continue
         why = blocked or _why_task_waits(step, cell, state, ended)
         name = step.pool_of(cell)
-        if why is None and (resolving or name in resolvers):
+        if why is None and step.is_own(cell):
+            waiting[index] = Waiting(*step.waits.get(index, (Reason.STARTING, "")))
+            continue
+        checks_out = unresolved and cell.task.uses is None
+        if why is None and checks_out and (resolving or name in resolvers):
             why = Waiting(Reason.RESOLVING_REVISION, Reason.RESOLVING_REVISION.sentence)
         pool = step.facts.pools.get(name)
         if why is None and pool is not None:
-            if unresolved:  # one task of each pool may be first, lest a pool that stands still holds up the others
+            if checks_out:  # one task of each pool may be first, lest a pool that stands still holds up the others
                 resolvers.add(name)
             why = Waiting(pool.reason, pool.message)
             ready.append(_queued(step, cell, adopt=False))
@@ -83,9 +89,12 @@ def _cancel_older(step: Step, concurrency: Concurrency, mine: tuple[object, str]
 
 def _why_task_waits(step: Step, cell: Cell, state: TaskState, ended: int) -> Waiting | None:
     needs = step.graph.needs
-    if needs.direct.get(cell.task.name, 0) & ~ended:
-        first = itertools.islice((name for name in cell.task.needs if not needs.bits[name] & ended), 5)
+    if (before := needs.before(cell.task.name)) & ~ended:
+        wanted = cell.task.needs if cell.task.name not in needs.stages else needs.bits
+        first = itertools.islice((name for name in wanted if needs.bits[name] & before & ~ended), 5)
         return Waiting(Reason.WAITING_FOR_NEEDS, f"{', '.join(first)} must end first")
+    if step.is_own(cell):
+        return None
     pool = step.pool_of(cell)
     if step.facts.pools.get(pool) is None:
         message = f"namespace {step.facts.namespace} has no AgentPool {pool!r}; create it or name another"

@@ -62,6 +62,7 @@ class ReportFacts:
     base_failures: tuple[TopFailure, ...] = ()
     outputs: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     on_flaky: Literal["Allow", "Block"] = "Allow"
+    workflow_revision: str | None = None
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
@@ -85,6 +86,8 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         status["source"] = {"commit": facts.commit}
     if facts.verdict is None and not running:
         status["queue"] = _queue(facts)
+    if facts.workflow_revision is not None:
+        status["workflowRevision"] = facts.workflow_revision
     outputs = _outputs(facts)
     if outputs:
         status["outputs"] = outputs
@@ -123,11 +126,24 @@ def _size(status: JsonObject) -> int:
 def _decide(facts: ReportFacts) -> MergeDecision:
     if facts.why is not None:
         return MergeDecision(False, facts.why[0], facts.why[1])
+    gates = [state for cell, state in zip(facts.cells, facts.states, strict=True) if cell.task.uses == "gate"]
+    if gates:
+        return _decided_by(gates)
     tasks = [
         Deciding(cell.key, state.verdict, state.reason, cell.task.critical)
         for cell, state in zip(facts.cells, facts.states, strict=True)
     ]
     return decide_merge(tasks, facts.on_flaky)
+
+
+def _decided_by(gates: Sequence[TaskState]) -> MergeDecision:
+    """What the gates of the graph have decided; later tasks cannot change it."""
+    closed = next((state for state in gates if state.done and state.verdict is not Verdict.PASSED), None)
+    if closed is not None:
+        return MergeDecision(False, Reason.MERGE_BLOCKED, closed.message)
+    if not all(state.done for state in gates):
+        return MergeDecision(False, Reason.TESTS_PENDING, "the gate has not decided yet")
+    return MergeDecision(True, Reason.MERGE_ALLOWED, gates[0].message)
 
 
 def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now: datetime) -> Iterable[Condition]:
@@ -180,7 +196,7 @@ def _first_waiting(facts: ReportFacts) -> Waiting | None:
 
 
 def _queue(facts: ReportFacts) -> JsonObject:
-    waiting = _first_waiting(facts)
+    waiting = _first_waiting(facts) or (Waiting(*facts.why) if facts.why is not None else None)
     return {"reason": waiting.reason.value, "message": waiting.message[:1024]} if waiting else {}
 
 
@@ -216,7 +232,7 @@ def _outputs(facts: ReportFacts) -> JsonObject:
     """Of tasks that an unfinished one needs, or whose condition may name them."""
     open_tasks = [cell.task for cell, state in zip(facts.cells, facts.states, strict=True) if not state.done]
     wanted = {need for task in open_tasks for need in task.needs}
-    everything = any(task.when is not None for task in open_tasks)
+    everything = any(task.when is not None or task.with_ is not None for task in open_tasks)
     outputs: dict[str, dict[str, str]] = {}
     for index, values in facts.outputs.items():
         name = facts.cells[index].task.name

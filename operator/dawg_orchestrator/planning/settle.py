@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dawg_orchestrator.planning import needs, progress
+from dawg_orchestrator.planning import builtin, needs, progress
 from dawg_orchestrator.planning.graph import Cell
 from dawg_orchestrator.planning.lease import SILENCE
 from dawg_orchestrator.planning.plan import DeleteJob, StopAttempt
@@ -42,6 +42,7 @@ def settle(step: Step) -> None:
     while before != step.states:  # a task that fails here may fail the run fast, and what that skips may skip others
         before = list(step.states)
         needs.settle_needs(step)
+        builtin.decide_steps(step)
         _settle_fail_fast(step)
         _settle_stopped(step)
     _drop_needless_jobs(step)
@@ -49,9 +50,9 @@ def settle(step: Step) -> None:
 
 def why_unfit(cell: Cell, source: Source | None, pool: AgentPoolSpec, name: str) -> tuple[Reason, str] | None:
     """Why this pool can never run this task; None when it can."""
-    if pool.executor == "Builtin":
-        message = f"pool {name!r} has executor Builtin; this release runs tasks in pools of executor Job and Process"
-        return Reason.NOT_AVAILABLE, message
+    if (pool.executor == "Builtin") != (cell.task.uses is not None):
+        able = "built-in steps only" if pool.executor == "Builtin" else "no built-in steps; name a pool that does"
+        return Reason.INVALID_SPEC, f"tasks[{cell.task.name}].pool: pool {name!r} runs {able}"
     if pool.trust == "untrusted" and cell.task.secrets:
         field = f"tasks[{cell.task.name}].secrets"
         return Reason.INVALID_SPEC, f"{field}: pool {name!r} is untrusted, its tasks get no Secrets"
@@ -87,6 +88,8 @@ def _why_unfit_for_slots(
 def _end_all(step: Step, reason: Reason, message: str) -> None:
     verdict = Verdict.SKIPPED if reason is Reason.CONCURRENCY_SKIP else Verdict.CANCELLED
     for index, state in enumerate(step.states):
+        if step.goes_on(index):
+            continue
         if state.running:
             step.stop(index, reason)
         elif not state.done:
@@ -113,6 +116,8 @@ def _settle_lost_attempts(step: Step) -> None:
     for index, state in enumerate(step.states):
         job = facts.jobs.get(index)
         if not state.running or index in facts.leased or (job is not None and job.attempt == state.attempt):
+            continue
+        if step.is_own(step.graph.cells[index]):
             continue
         due = _lost_at(step, index, state)
         if step.now < due:
@@ -152,8 +157,12 @@ def _settle_run_timeout(step: Step) -> None:
         step.look_at(due)
         return
     message = f"the run's timeout of {format_duration(step.facts.spec.timeout)} ended before the task could"
+    last = due + step.facts.spec.timeout  # what comes at the end has as long once more
     for index, state in enumerate(step.states):
-        if state.running:
+        if step.goes_on(index) and step.now < last:
+            if not state.done:
+                step.look_at(last)
+        elif state.running:
             step.stop(index, Reason.RUN_TIMEOUT)
         elif not state.done:
             step.settle(index, Verdict.TIMED_OUT, Reason.RUN_TIMEOUT, message)
@@ -176,6 +185,8 @@ def _settle_missing_pools(step: Step) -> None:
     missing_since = facts.pools_missing_since or {}
     for index, state in enumerate(step.states):
         name = step.pool_of(step.graph.cells[index])
+        if step.is_own(step.graph.cells[index]):
+            continue
         if state.done or index in facts.leased or facts.pools.get(name) is not None:
             continue
         due = max(facts.created, missing_since.get(name, facts.created)) + POOL_GRACE
@@ -192,9 +203,9 @@ def _settle_missing_pools(step: Step) -> None:
 def _settle_unfit_pools(step: Step) -> None:
     """A pool that can never run a task says so at once."""
     for index, state in enumerate(step.states):
-        if state.done or state.running:
-            continue
         cell = step.graph.cells[index]
+        if state.done or state.running or step.is_own(cell):
+            continue
         pool = step.facts.pools.get(step.pool_of(cell))
         source = step.facts.spec.source
         unfit = why_unfit(cell, source, pool.spec, step.pool_of(cell)) if pool is not None else None
@@ -206,11 +217,14 @@ def _settle_fail_fast(step: Step) -> None:
     if not step.facts.spec.fail_fast:
         return
     red = (Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR)
-    failed = next((index for index, state in enumerate(step.states) if state.verdict in red), None)
+    main = [step.graph.shape.is_main(cell.task.name) for cell in step.graph.cells]
+    failed = next((index for index, state in enumerate(step.states) if main[index] and state.verdict in red), None)
     if failed is None:
         return
     message = f"{step.graph.cells[failed].key} failed and failFast is set"
     for index, state in enumerate(step.states):
+        if not main[index]:
+            continue
         if state.running:
             step.stop(index, Reason.FAIL_FAST)
         elif not state.done:
@@ -223,7 +237,7 @@ def _settle_stopped(step: Step) -> None:
         if not state.running or state.stopping is None or state.stopped_at is None:
             continue
         job = step.facts.jobs.get(index)
-        nobody = index not in step.facts.leased and job is None
+        nobody = index not in step.facts.leased and job is None and not _has_open_runs(step, index)
         due = state.stopped_at + STOP_GRACE
         if not nobody and step.now < due:
             step.look_at(due)
@@ -234,6 +248,14 @@ def _settle_stopped(step: Step) -> None:
         started = state.started_at is not None
         judgement = judge_stop(state.stopping, started=started, waited=waited, message=state.message)
         step.settle(index, judgement.verdict, judgement.reason, judgement.message)
+
+
+def _has_open_runs(step: Step, index: int) -> bool:
+    """Whether a run that the step has started goes on, or may: it is not known yet."""
+    if not step.is_own(step.graph.cells[index]):
+        return False
+    children = step.facts.children.get(index)
+    return children is None or any(child.verdict is None and not child.gone for child in children)
 
 
 def _drop_needless_jobs(step: Step) -> None:

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.facts import RunFacts
-from dawg_orchestrator.planning.graph import Cell, Graph
+from dawg_orchestrator.planning.graph import Cell, Graph, pool_of
 from dawg_orchestrator.planning.plan import RunAction, StopAttempt
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.steps import step_of
 from dawg_orchestrator.resources.verdict import Verdict
 
 
@@ -21,6 +22,9 @@ class Step:
         self.facts, self.graph, self.now = facts, graph, now
         self.states: list[TaskState] = list(facts.states)
         self.actions: list[RunAction] = []
+        self.outputs: dict[int, dict[str, str]] = {}  # of steps that end here
+        self.waits: dict[int, tuple[Reason, str]] = {}  # steps that wait for people
+        self.begun = False
         self._looks: list[datetime] = []
 
     @property
@@ -36,6 +40,14 @@ class Step:
     def look_at(self, due: datetime) -> None:
         """Something is due then."""
         self._looks.append(due)
+
+    def begin(self) -> None:
+        """A step that needs no agent has begun, and with it the run."""
+        self.begun = True
+
+    def wait(self, index: int, reason: Reason, message: str) -> None:
+        """The step waits for somebody."""
+        self.waits[index] = reason, message
 
     def act(self, action: RunAction) -> None:
         """Ask for it, once."""
@@ -54,7 +66,16 @@ class Step:
 
     def pool_of(self, cell: Cell) -> str:
         """The name of the pool that runs the cell."""
-        return cell.task.pool or self.facts.spec.pool
+        return pool_of(self.facts.spec, cell.task)
+
+    def is_own(self, cell: Cell) -> bool:
+        """Whether the controller carries the cell out itself, so that no pool or agent matters to it."""
+        step = step_of(cell.task) if self.graph.has_steps else None
+        return step is not None and step.by != "agent"
+
+    def goes_on(self, index: int) -> bool:
+        """Whether the task comes at the end of a run that has begun, so that it runs though the others are ended."""
+        return self.facts.started_at is not None and self.graph.cells[index].task.name in self.graph.shape.final
 
     def timeout_of(self, cell: Cell) -> timedelta:
         """How long an attempt may run: the task's timeout within what its pool allows."""

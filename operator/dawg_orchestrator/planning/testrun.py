@@ -7,7 +7,7 @@ are applied before (progress.concluded), so this never waits for anything: it sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.order import QueuedTask
@@ -20,9 +20,13 @@ from dawg_orchestrator.planning.verdict import worst
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.verdict import Verdict
 
+WORKFLOW_GRACE = timedelta(minutes=5)  # how long a run waits for a Workflow that does not exist
+
 
 def plan_testrun(facts: RunFacts, now: datetime) -> RunPlan:
     """The plan for a run that has no verdict on its status yet."""
+    if facts.graph is None and facts.invalid is None:
+        return _plan_without_content(facts, now)
     if facts.graph is None:
         return _plan_invalid(facts, now)
     step = Step(facts, facts.graph, now)
@@ -33,8 +37,26 @@ def plan_testrun(facts: RunFacts, now: datetime) -> RunPlan:
         ready, waiting = find_ready(step)
     return RunPlan(
         tuple(step.states), _report_facts(step, waiting), now, tuple(ready), tuple(step.actions), step.next_look,
-        step.all_done,
+        step.all_done, begun=step.begun, outputs=step.outputs,
     )  # fmt: skip
+
+
+def _plan_without_content(facts: RunFacts, now: datetime) -> RunPlan:
+    """Its Workflow is not there (yet); after a while the run ends."""
+    due = facts.created + WORKFLOW_GRACE
+    workflow = facts.spec.workflow_ref.name if facts.spec.workflow_ref is not None else ""
+    message = f"namespace {facts.namespace} has no Workflow {workflow!r}; create it or name another"
+    over: tuple[Verdict, Reason, str] | None = None
+    if facts.spec.cancelled:
+        over = Verdict.CANCELLED, Reason.CANCELLED, "the run was cancelled"
+    elif now >= due:
+        over = Verdict.INFRA_ERROR, Reason.WORKFLOW_NOT_FOUND, message
+    report = ReportFacts(
+        term=facts.term, generation=facts.generation, created=facts.created, cells=(), states=(),
+        priority=facts.spec.priority, written=facts.written or {}, verdict=over[0] if over else None,
+        why=over[1:] if over else (Reason.WORKFLOW_NOT_FOUND, message), started_at=facts.started_at,
+    )  # fmt: skip
+    return RunPlan((), report, now, finished=over is not None, check_again_at=due)
 
 
 def _plan_invalid(facts: RunFacts, now: datetime) -> RunPlan:
@@ -56,5 +78,6 @@ def _report_facts(step: Step, waiting: Mapping[int, Waiting]) -> ReportFacts:
         states=tuple(step.states), priority=facts.spec.priority, written=facts.written or {},
         verdict=worst(verdicts) if step.all_done else None, why=None, started_at=facts.started_at,
         commit=facts.commit, waiting=waiting, base_counts=facts.base_counts, base_failures=facts.base_failures,
-        outputs=facts.outputs or {}, on_flaky=facts.spec.gate.on_flaky if facts.spec.gate else "Allow",
+        outputs={**(facts.outputs or {}), **step.outputs},
+        on_flaky=facts.spec.gate.on_flaky if facts.spec.gate else "Allow", workflow_revision=facts.workflow_revision,
     )  # fmt: skip

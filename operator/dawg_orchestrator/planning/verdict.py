@@ -50,6 +50,10 @@ def judge(task: Task, result: TaskResult, stopping: Reason | None) -> Judgement:
     if result.oom_killed:
         message = result.message or "the test was killed for its memory use; raise resources.limits.memory"
         return Judgement(Verdict.INFRA_ERROR, Reason.OOM_KILLED, message)
+    if task.uses is not None and result.exit_code is not None:
+        if result.exit_code == 0:
+            return Judgement(Verdict.PASSED, Reason.STEP_DONE, result.message)
+        return Judgement(Verdict.FAILED, Reason.STEP_FAILED, result.message)
     if result.exit_code is None:
         message = result.message or "nobody saw how the test ended"
         return Judgement(Verdict.INFRA_ERROR, Reason.COLLECT_FAILED, message)

@@ -38,10 +38,12 @@ ROOT = f"{GROUP}/root-uid"  # label on such a run: the uid of the run that it al
 DEPTH = f"{GROUP}/depth"  # annotation on such a run: how many runs stand above it
 APPROVAL = f"approval.{GROUP}/"  # annotation on a run, followed by a task's name: who approves or rejects it, and why
 RERUN_OF = f"{GROUP}/rerun-of"  # annotation on a run: the name of the run that it repeats
+WORKFLOW = f"{GROUP}/workflow"  # annotation on what was frozen for a run: whose content it is
 SUITE = f"{GROUP}/suite"  # label of a Workflow: what `dawg queue test --suite` starts
 
 AGENT_SERVICE_ACCOUNT = "dawg-agent"
 TASK_SERVICE_ACCOUNT = "dawg-task"
+BUILTIN_POOL = "builtin"  # where built-in steps go that name no pool
 STEPS_SERVICE_ACCOUNT = "dawg-steps"  # of the agents of Builtin pools
 CONTROLLER_AUDIENCE = "dawg-controller"  # of agents' tokens for their session
 API_AUDIENCE = "dawg-api"  # of agents' and sidecars' tokens for uploads
@@ -70,6 +72,11 @@ def deployment_name(pool_name: str, template_hash: str) -> str:
 def scheduled_name(schedule: str, uid: str, due: datetime) -> str:
     """The name of the run of a due time (UTC): readable, and the same whoever makes it."""
     return f"{schedule[:_RUN_PART].strip('-.')}-{due:%Y%m%d%H%M}-{short_hash(uid)[:4]}"
+
+
+def started_name(run: str, uid: str, key: str, workflow: str) -> str:
+    """The name of the run of a Workflow that a step of a run asks for."""
+    return f"{run[:_RUN_PART].strip('-.')}-{short_hash(uid, key, workflow)}"
 
 
 def triggered_name(asked: str, uid: str, trigger: str) -> str:

@@ -121,6 +121,9 @@ class Reason(StrEnum):
     MERGE_ALLOWED = "MergeAllowed", "Every task that decides has passed."
     MERGE_BLOCKED = "MergeBlocked", "A task that decides did not pass."
 
+    # Workflows
+    WORKFLOW_READY = "WorkflowReady", "Runs of the Workflow can be carried out."
+
     # Schedules
     SCHEDULED = "Scheduled", "The schedule starts a run at its next due time."
     SUSPENDED = "Suspended", "The schedule is suspended."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Self, cast
 
 
 class Verdict(StrEnum):
@@ -16,6 +16,11 @@ class Verdict(StrEnum):
         member._value_ = value
         member.letter = letter
         return member
+
+    @classmethod
+    def of(cls, word: str | None) -> Self | None:
+        """The verdict of this word; None for a word that is none."""
+        return cast("Self | None", cls._value2member_map_.get(word))
 
     PASSED = "Passed", "P"
     FLAKY = "Flaky", "L"

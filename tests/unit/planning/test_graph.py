@@ -66,7 +66,7 @@ def test_a_task_that_needs_itself_is_a_circle() -> None:
             [a_task_spec("a"), a_task_spec("b", inputs=[{"from": "a", "path": "dist"}])], {},
             "spec.tasks[1].inputs: it takes files of 'a', so add that task to needs",
         ),
-        ([a_task_spec("a", run="x", command=["y"])], {}, "exactly one of run (a script) and command (a list)"),
+        ([a_task_spec("a", run="x", command=["y"])], {}, "exactly one of run (a script), command (a list) and uses"),
         ([a_task_spec("a", when="tasks[")], {}, "spec.tasks[0].when: this is not a CEL expression"),
         ([a_task_spec("a", env=[{"name": "DAWG_X"}])], {}, "DAWG_X: names that start with DAWG_"),
         (
@@ -117,7 +117,7 @@ def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
     ("fields", "spec"),
     [
         ({"tests": {"list": "pytest -q"}}, {}),
-        ({"uses": "gate"}, {}),
+        ({"uses": "predict-risks", "image": None}, {}),
         ({"cache": {"key": ["x"]}}, {}),
         ({}, {"gate": {"repository": "org/repo"}}),
         ({}, {"selection": {"mode": "observe"}}),
@@ -127,11 +127,6 @@ def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
 def test_what_a_later_release_does_is_refused_as_not_available(fields: dict[str, Any], spec: dict[str, Any]) -> None:
     with pytest.raises(NotAvailable):
         expand(a_spec(a_task_spec("a", **fields), **spec))
-
-
-def test_a_workflow_reference_is_not_available() -> None:
-    with pytest.raises(NotAvailable):
-        expand(a_spec().model_copy(update={"tasks": None, "workflow_ref": {"name": "w"}}))
 
 
 def test_parameters_become_variables_in_upper_case() -> None:

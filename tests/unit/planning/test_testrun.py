@@ -298,7 +298,7 @@ def test_a_running_task_whose_pool_and_agent_are_gone_ends_as_infrastructure() -
 @pytest.mark.parametrize(
     ("pool", "task", "expected"),
     [
-        ({"executor": "Builtin"}, {}, ("Failed", "NotAvailable")),
+        ({"executor": "Builtin"}, {}, ("Failed", "InvalidSpec")),
         ({"trust": "untrusted"}, {"secrets": [{"name": "s", "key": "k", "env": "E"}]}, ("Failed", "InvalidSpec")),
     ],
 )

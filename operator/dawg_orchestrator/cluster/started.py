@@ -1,0 +1,61 @@
+"""Runs that a step of a run asks for: created once each, owned by it, with no more rights than it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
+from dawg_orchestrator.cluster.pods import owner
+from dawg_orchestrator.cluster.scheduled import create_or_find
+from dawg_orchestrator.planning.plan import WantedRun
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.testrun import TestRunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run whose step asks; ``root`` is the uid of the run that it all goes back to."""
+
+    namespace: str
+    name: str
+    uid: str
+    root: str
+    depth: int
+    spec: TestRunSpec
+    commit: str | None
+
+
+async def start_run(cluster: Cluster, parent: Parent, index: int, wanted: WantedRun) -> JsonObject:
+    """The run, created or found; RunRefused when it can never be."""
+    return await create_or_find(cluster, parent.namespace, run_manifest(parent, index, wanted), parent.uid)
+
+
+def run_manifest(parent: Parent, index: int, wanted: WantedRun) -> JsonObject:
+    """The run of a Workflow on what its parent tests: the same commit, at most the same priority, and never a gate."""
+    source = parent.spec.source.wire() if parent.spec.source is not None else None
+    if source is not None and parent.commit and "git" in source:
+        source["git"]["revision"] = parent.commit
+    spec: dict[str, Any] = {
+        "workflowRef": {"name": wanted.workflow}, "priority": wanted.priority, "parameters": wanted.parameters,
+        "source": source,
+    }  # fmt: skip
+    return {
+        "apiVersion": names.API_VERSION, "kind": "TestRun",
+        "metadata": {
+            "namespace": parent.namespace, "name": wanted.name,
+            "labels": {names.PARENT: parent.uid, names.ROOT: parent.root},
+            "annotations": {names.PARENT_TASK: str(index), names.DEPTH: str(parent.depth + 1)},
+            "ownerReferences": [owner("TestRun", parent.name, parent.uid)],
+        },
+        "spec": {key: value for key, value in spec.items() if value},
+    }  # fmt: skip
+
+
+async def runs_of(cluster: Cluster, namespace: str, parent_uid: str) -> JsonObjects:
+    """All runs that steps of a run have started and that still exist."""
+    items, _ = await cluster.list(TESTRUNS, namespace, {"labelSelector": f"{names.PARENT}={parent_uid}"})
+    return [
+        item for item in items
+        if any(owner.get("uid") == parent_uid for owner in item["metadata"].get("ownerReferences") or ())
+    ]  # fmt: skip

@@ -1,0 +1,102 @@
+"""The Workflows that the leader knows, and which of their runs ended last. No I/O, as all of the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.facts import WorkflowFact
+from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_workflow
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.workflow import WorkflowSpec
+
+JsonObject = dict[str, Any]
+WorkflowKey = tuple[str, str]  # namespace, name
+
+
+@dataclass(slots=True)
+class Workflow:
+    """A Workflow as parsed; ``wrong`` says why none of its runs can be carried out."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    generation: int
+    spec: WorkflowSpec | None
+    wrong: str | None
+    suite: str | None
+    status: JsonObject
+    last: LastRun | None = None
+
+    def facts(self, term: int) -> WorkflowFacts:
+        """All that its status is made of."""
+        return WorkflowFacts(self.generation, term, self.status, self.wrong, self.last)
+
+
+class Library:
+    """All Workflows; ``wake`` is called with those whose status may have to change, ``changed`` with new content."""
+
+    def __init__(self, wake: Callable[[WorkflowKey], None], changed: Callable[[WorkflowKey], None]) -> None:
+        self.workflows: dict[WorkflowKey, Workflow] = {}
+        self._wake, self._changed = wake, changed
+
+    def see(self, obj: JsonObject) -> None:
+        """A Workflow as listed or watched."""
+        found = parse_workflow(obj)
+        key = (found.namespace, found.name)
+        known = self.workflows.get(key)
+        if known is not None and known.uid == found.uid:
+            if found.version <= known.version:
+                return
+            found.last = known.last
+        self.workflows[key] = found
+        if known is None or known.generation != found.generation or known.uid != found.uid:
+            self._changed(key)
+        self._wake(key)
+
+    def drop(self, namespace: str, name: str) -> None:
+        """A Workflow is gone; runs go on with what was frozen for them."""
+        self.workflows.pop((namespace, name), None)
+
+    def names_in(self, namespace: str) -> set[str]:
+        """All Workflows of a namespace."""
+        return {name for where, name in self.workflows if where == namespace}
+
+    def facts_in(self, namespace: str) -> Mapping[str, WorkflowFact]:
+        """What steps may start there."""
+        return {
+            name: WorkflowFact(workflow.suite) for (where, name), workflow in self.workflows.items()
+            if where == namespace
+        }  # fmt: skip
+
+    def run_ended(self, key: WorkflowKey, last: LastRun) -> None:
+        """A run of the Workflow has its verdict."""
+        workflow = self.workflows.get(key)
+        if workflow is not None:
+            workflow.last = last
+            self._wake(key)
+
+
+def parse_workflow(obj: JsonObject) -> Workflow:
+    """A Workflow from the API's object; a bad one is kept with what is wrong about it."""
+    metadata = obj["metadata"]
+    spec: WorkflowSpec | None = None
+    wrong: str | None = None
+    try:
+        spec = WorkflowSpec.model_validate(obj.get("spec") or {})
+        check_workflow(spec)
+    except InvalidSpec as error:
+        wrong = str(error)
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = f"{'.'.join(str(part) for part in ('spec', *first['loc']))}: {first['msg']}"
+    return Workflow(
+        namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"],
+        version=int(metadata.get("resourceVersion") or 0), generation=metadata.get("generation", 1), spec=spec,
+        wrong=wrong, suite=(metadata.get("labels") or {}).get(names.SUITE), status=obj.get("status") or {},
+    )  # fmt: skip

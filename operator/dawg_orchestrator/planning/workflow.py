@@ -1,0 +1,194 @@
+"""From a Workflow and a run that names it to what the run carries out: its tasks, stages and parameters, frozen.
+
+The frozen content is ``{"spec": a TestRun's spec with tasks, "stages": {"onFailure": […], "finally": […]}, "types":
+{parameter: type}}``; a run is planned from that alone, whatever becomes of its Workflow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.planning.graph import ALL_MAIN, Graph, Shape, expand
+from dawg_orchestrator.resources.conditions import read_conditions, set_condition
+from dawg_orchestrator.resources.model import format_time, parse_duration
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import TestRunSpec
+from dawg_orchestrator.resources.workflow import Parameter, WorkflowSpec
+
+JsonObject = dict[str, Any]
+
+_BOOLEANS = {"true": True, "false": False}
+_DEFAULTS = TestRunSpec()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a run of a Workflow carries out."""
+
+    spec: TestRunSpec
+    shape: Shape
+
+
+def content_of(run: TestRunSpec, workflow: WorkflowSpec) -> Content:
+    """The Workflow as this run carries it out; InvalidSpec names the parameter or field that is wrong.
+
+    Of what both may say, the run's word counts where it differs from the default.
+    """
+    changes: JsonObject = {
+        "tasks": [*workflow.tasks, *workflow.on_failure, *workflow.finally_],
+        "parameters": parameters_of(workflow.parameters, run.parameters),
+        "concurrency": run.concurrency or workflow.concurrency,
+        "fail_fast": run.fail_fast or workflow.fail_fast,
+    }
+    for field in ("pool", "priority", "timeout"):
+        theirs = getattr(workflow, field)
+        if getattr(run, field) == getattr(_DEFAULTS, field) and theirs is not None:
+            changes[field] = theirs
+    spec = run.model_copy(update=changes)
+    content = Content(spec, _shape(workflow))
+    expand(spec, content.shape)
+    return content
+
+
+def freeze(content: Content) -> JsonObject:
+    """The content as it is stored."""
+    shape = content.shape
+    return {
+        "spec": content.spec.wire(), "types": dict(shape.types),
+        "stages": {"onFailure": sorted(shape.on_failure), "finally": sorted(shape.final)},
+    }  # fmt: skip
+
+
+def thaw(stored: Mapping[str, Any]) -> Content:
+    """The content that was stored; ValidationError when it is none."""
+    stages = stored.get("stages") or {}
+    shape = Shape(
+        frozenset(stages.get("onFailure") or ()),
+        frozenset(stages.get("finally") or ()),
+        dict(stored.get("types") or {}),
+    )
+    return Content(TestRunSpec.model_validate(stored.get("spec") or {}), shape)
+
+
+def check_workflow(workflow: WorkflowSpec) -> Graph:
+    """The graph of a Workflow by itself; InvalidSpec says why none of its runs could be carried out."""
+    for parameter in workflow.parameters:
+        if parameter.default is not None:
+            _read(f"spec.parameters[{parameter.name}].default", parameter, parameter.default)
+    spec = TestRunSpec(tasks=[*workflow.tasks, *workflow.on_failure, *workflow.finally_], pool=workflow.pool)
+    return expand(spec, _shape(workflow))
+
+
+def parameters_of(declared: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, str]:
+    """All parameters with their values: as given, else by default; InvalidSpec for one that is wrong or missing."""
+    known = {parameter.name: parameter for parameter in declared}
+    for name, value in given.items():
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise InvalidSpec(f"spec.parameters.{name}", f"the Workflow declares no such parameter; it has: {names}")
+        _read(f"spec.parameters.{name}", known[name], value)
+    missing = [parameter.name for parameter in declared if parameter.required and parameter.name not in given]
+    if missing:
+        raise InvalidSpec(f"spec.parameters.{missing[0]}", "the Workflow requires this parameter; set it")
+    defaults = {parameter.name: parameter.default for parameter in declared if parameter.default is not None}
+    return {**defaults, **given}
+
+
+def typed(parameters: Mapping[str, str], types: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters as conditions see them: numbers and truth values where they are declared so, else text."""
+    return {name: _value(types.get(name, "string"), text) for name, text in parameters.items()}
+
+
+def _value(kind: str, text: str) -> Any:
+    try:
+        if kind == "integer":
+            return int(text)
+        if kind == "number":
+            return float(text)
+    except ValueError:
+        return text
+    return _BOOLEANS.get(text, text) if kind == "boolean" else text
+
+
+def _read(field: str, parameter: Parameter, text: str) -> None:
+    """InvalidSpec unless the text is a value of the parameter's type, and one of those it may have."""
+    if not _IS_OF_TYPE[parameter.type](text):
+        raise InvalidSpec(field, f"{text[:60]!r} is no {parameter.type}")
+    if parameter.enum and text not in parameter.enum:
+        raise InvalidSpec(field, f"{text[:60]!r} is not one of {', '.join(parameter.enum)}")
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+_IS_OF_TYPE: Mapping[str, Callable[[str], bool]] = {
+    "string": lambda _: True,
+    "integer": lambda text: re.fullmatch(r"-?[0-9]{1,18}", text) is not None,
+    "number": lambda text: re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", text) is not None,
+    "boolean": lambda text: text in _BOOLEANS,
+    "duration": _is_duration,
+}
+
+
+def _shape(workflow: WorkflowSpec) -> Shape:
+    if not (workflow.on_failure or workflow.finally_ or workflow.parameters):
+        return ALL_MAIN
+    return Shape(
+        frozenset(task.name for task in workflow.on_failure),
+        frozenset(task.name for task in workflow.finally_),
+        {parameter.name: parameter.type for parameter in workflow.parameters},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The run of a Workflow that ended last."""
+
+    name: str
+    verdict: str
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFacts:
+    """All that a Workflow's status is made of; ``wrong`` says why it cannot run."""
+
+    generation: int
+    term: int
+    written: Mapping[str, Any]
+    wrong: str | None
+    last: LastRun | None
+
+
+def plan_workflow(facts: WorkflowFacts, now: datetime) -> JsonObject:
+    """The status as it should stand."""
+    known = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    if facts.wrong is None:
+        answer = ("True", Reason.WORKFLOW_READY, Reason.WORKFLOW_READY.sentence)
+    else:
+        answer = ("False", Reason.INVALID_SPEC, facts.wrong)
+    known = set_condition(known, "Ready", *answer, generation=facts.generation, now=now)  # type: ignore[arg-type]
+    status: JsonObject = {
+        "term": facts.term, "observedGeneration": facts.generation,
+        "conditions": [condition.wire() for condition in known],
+    }  # fmt: skip
+    if facts.written.get("triggers"):
+        status["triggers"] = facts.written["triggers"]
+    if facts.last is not None:
+        status |= {
+            "lastRun": facts.last.name, "lastVerdict": facts.last.verdict,
+            "lastRunTime": format_time(facts.last.ended_at),
+        }  # fmt: skip
+    else:
+        status |= {key: facts.written[key] for key in ("lastRun", "lastVerdict", "lastRunTime") if key in facts.written}
+    return status
