@@ -85,6 +85,7 @@ KINDS = (
         spec=WorkflowSpec,
         status=WorkflowStatus,
         columns=(
+            Column("Ready", _condition("Ready", "status")),
             Column("Suite", rf".metadata.labels.{names.SUITE.replace('.', chr(92) + '.')}"),
             Column("Last run", ".status.lastRun"),
             Column("Last verdict", ".status.lastVerdict"),
@@ -102,6 +103,7 @@ KINDS = (
         spec=ScheduleSpec,
         status=ScheduleStatus,
         columns=(
+            Column("Ready", _condition("Ready", "status")),
             Column("Cron", ".spec.cron"),
             Column("Timezone", ".spec.timezone", wide=True),
             Column("Suspended", ".spec.suspend", "boolean"),

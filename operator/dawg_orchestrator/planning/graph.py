@@ -241,7 +241,7 @@ def _check_step(field: str, task: Task) -> None:
     if step is None or (step.by == "later" and not step.optional):
         raise NotAvailable(f"{field}.uses", f"the step {task.uses} is not part of this release; remove the task")
     for name in _SCRIPTS_ONLY:
-        if name in task.model_fields_set and getattr(task, name):
+        if getattr(task, name) != Task.model_fields[name].get_default(call_default_factory=True):
             raise InvalidSpec(f"{field}.{to_camel(name)}", "a built-in step has no such thing; it takes `with`")
     for name, expression in expressions(task).items():
         conditions.compile_condition(f"{field}.with.{name}.cel", expression)
