@@ -198,8 +198,10 @@ async def test_the_line_in_the_documentation_signs_as_the_door_expects(
 ) -> None:
     [line] = [line for line in DOCUMENTED.read_text().splitlines() if line.startswith("body=")]
     script = f'{line}; printf \'%s\n%s\n%s\' "$body" "$now" "$sign"'
-    done = subprocess.run(["bash", "-c", script], env={**os.environ, "SECRET": SECRET.decode()}, capture_output=True)
-    body, timestamp, signature = done.stdout.decode().split("\n")
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, env={**os.environ, "SECRET": SECRET.decode()}, stdout=subprocess.PIPE
+    )
+    body, timestamp, signature = (await process.communicate())[0].decode().split("\n")
     headers = {
         "X-DAWG-Event": "released", "X-DAWG-Delivery": "d-1", "X-DAWG-Timestamp": timestamp,
         "X-DAWG-Signature": f"sha256={signature}",
