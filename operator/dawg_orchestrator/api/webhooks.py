@@ -27,7 +27,7 @@ from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.signing import Claim, claim_of
 from dawg_orchestrator.cluster.carry_out import lacks_right
 from dawg_orchestrator.cluster.client import TESTRUNS
-from dawg_orchestrator.cluster.hooked import HookedRun, NameTaken, start_hooked
+from dawg_orchestrator.cluster.triggered import NameTaken, TriggeredRun, start_triggered
 from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, StoreError
 from dawg_orchestrator.resources.names import triggered_name
 from dawg_orchestrator.store.deliveries import Delivery
@@ -106,7 +106,7 @@ class Receiver:
             raise Unverified("X-DAWG-Timestamp is more than 5 minutes away from the time here")
         parameters = read_parameters(body, found.parameters)
         name = triggered_name(workflow, found.uid, claim.delivery)
-        run = HookedRun(namespace, name, workflow, claim.event, claim.delivery, parameters)
+        run = TriggeredRun(namespace, name, workflow, claim.delivery, f"webhook {claim.event}", parameters)
         return name, await self._start_once(found.uid, claim, run)
 
     async def _body(self, request: Request) -> bytes:
@@ -130,7 +130,7 @@ class Receiver:
         if not (known and any(fits)):
             raise Unverified
 
-    async def _start_once(self, workflow_uid: str, claim: Claim, run: HookedRun) -> bool:
+    async def _start_once(self, workflow_uid: str, claim: Claim, run: TriggeredRun) -> bool:
         wanted = Delivery(workflow_uid, claim.delivery, claim.signature.hex(), run.name)
         delivery = await self._deliveries.claim(wanted, now())
         if delivery.delivery != claim.delivery:
@@ -145,9 +145,9 @@ class Receiver:
             _log.error("a delivery is not marked as started", run=run.name, error=str(error)[:300])
         return new
 
-    async def _start(self, run: HookedRun) -> bool:
+    async def _start(self, run: TriggeredRun) -> bool:
         try:
-            return await start_hooked(self._cluster, run)
+            return await start_triggered(self._cluster, run)
         except NameTaken as error:
             raise Refusal(409, str(error), "deliver it under another id") from None
         except Invalid as error:

@@ -26,7 +26,7 @@ TASKS_ONLY = {"labelSelector": f"{names.ROLE}=task"}
 
 # In this order: a run is restored from its Jobs too, so they come first.
 WATCHED: tuple[tuple[Resource, dict[str, str]], ...] = (
-    (DEPLOYMENTS, AGENTS_ONLY),
+    (DEPLOYMENTS, {}),  # agents', and all others for triggers
     (PODS, AGENTS_ONLY),
     (AGENTPOOLS, {}),
     (SCHEDULES, {}),

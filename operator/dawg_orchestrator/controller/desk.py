@@ -20,6 +20,7 @@ from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.family import Family
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
+from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.timetable import Timetable
@@ -71,6 +72,7 @@ class Desk:
         self.backlog = Backlog()
         self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
         self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._wake_without_content)
+        self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
         self._without_content: dict[WorkflowKey, set[str]] = defaultdict(set)  # uids of runs by their Workflow
@@ -271,20 +273,27 @@ class Desk:
         return {name for where, name in self.pools if where == namespace}
 
     def deployment_names(self, namespace: str) -> set[str]:
-        """All Deployments of agents of a namespace."""
-        return self.roster.deployment_names(namespace)
+        """All Deployments of a namespace."""
+        return self.roster.deployment_names(namespace) | self.occurrences.deployments_in(namespace)
 
     def drop_deployment_named(self, namespace: str, name: str) -> None:
-        """A Deployment of agents is gone, as a list has shown."""
+        """A Deployment is gone, as a list has shown."""
         self.roster.drop_deployment_named(namespace, name)
+        self.occurrences.drop_deployment(namespace, name)
 
     def see_deployment(self, obj: JsonObject) -> None:
-        """A Deployment of agents."""
-        self.roster.see_deployment(obj)
+        """A Deployment, of agents or anybody's."""
+        if is_of_agents(obj["metadata"]):
+            self.roster.see_deployment(obj)
+        else:
+            self.occurrences.see_deployment(obj)
 
     def drop_deployment(self, obj: JsonObject) -> None:
-        """A Deployment of agents is gone."""
-        self.roster.drop_deployment(obj)
+        """A Deployment is gone."""
+        if is_of_agents(obj["metadata"]):
+            self.roster.drop_deployment(obj)
+        else:
+            self.occurrences.drop_deployment(obj["metadata"]["namespace"], obj["metadata"]["name"])
 
     def see_pod(self, obj: JsonObject) -> None:
         """An agent's pod."""

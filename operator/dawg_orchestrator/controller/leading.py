@@ -91,7 +91,9 @@ async def _serve(
 ) -> asyncio.Task[Any] | None:
     """Do all that a leader does; returns the part that ended, or None for the wish to stop."""
     estimates = Estimates()
-    ttl = TimeToLive(outside.cluster, outside.namespaces, outside.history, outside.clock)
+    ttl = TimeToLive(
+        outside.cluster, outside.namespaces, outside.history, outside.clock, desk.occurrences.see_finished
+    )  # fmt: skip
     reporter = Reporter(outside.cluster, desk, outside.sessions, estimates, outside.clock, ttl.finished)
     reconciler = Reconciler(
         outside.cluster, desk, outside.sessions, queue, outside.around, reporter, outside.clock, ttl.let_go

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.facts import WorkflowFact
 from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_workflow
 from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 JsonObject = dict[str, Any]
@@ -30,12 +32,19 @@ class Workflow:
     spec: WorkflowSpec | None
     wrong: str | None
     suite: str | None
+    created: datetime
     status: JsonObject
     last: LastRun | None = None
+    answered: set[str] = field(default_factory=set)  # runs that triggers have started while this leader leads
 
-    def facts(self, term: int) -> WorkflowFacts:
-        """All that its status is made of."""
-        return WorkflowFacts(self.generation, term, self.status, self.wrong, self.last)
+    @property
+    def has_triggers(self) -> bool:
+        """Whether something that the controller watches starts it."""
+        return self.spec is not None and any(one.test_run_failed or one.deployment for one in self.spec.triggers)
+
+    def facts(self, term: int, triggers: JsonObject) -> WorkflowFacts:
+        """All that its status is made of; ``triggers`` is what is to be noted of them."""
+        return WorkflowFacts(self.generation, term, self.status, self.wrong, self.last, triggers)
 
 
 class Library:
@@ -53,7 +62,7 @@ class Library:
         if known is not None and known.uid == found.uid:
             if found.version <= known.version:
                 return
-            found.last = known.last
+            found.last, found.answered = known.last, known.answered
         self.workflows[key] = found
         if known is None or known.generation != found.generation or known.uid != found.uid:
             self._changed(key)
@@ -73,6 +82,21 @@ class Library:
             name: WorkflowFact(workflow.suite) for (where, name), workflow in self.workflows.items()
             if where == namespace
         }  # fmt: skip
+
+    def wake_triggered(self, namespace: str) -> None:
+        """Something has happened there that may start one."""
+        for (where, name), workflow in self.workflows.items():
+            if where == namespace and workflow.has_triggers:
+                self._wake((where, name))
+
+    def looks_at_failures(self, namespace: str) -> bool:
+        """Whether a failed run may start one there."""
+        return any(
+            where == namespace
+            and workflow.spec is not None
+            and any(one.test_run_failed for one in workflow.spec.triggers)
+            for (where, _), workflow in self.workflows.items()
+        )
 
     def run_ended(self, key: WorkflowKey, last: LastRun) -> None:
         """A run of the Workflow has its verdict."""
@@ -96,7 +120,14 @@ def parse_workflow(obj: JsonObject) -> Workflow:
         first = error.errors()[0]
         wrong = f"{'.'.join(str(part) for part in ('spec', *first['loc']))}: {first['msg']}"
     return Workflow(
-        namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"],
-        version=int(metadata.get("resourceVersion") or 0), generation=metadata.get("generation", 1), spec=spec,
-        wrong=wrong, suite=(metadata.get("labels") or {}).get(names.SUITE), status=obj.get("status") or {},
-    )  # fmt: skip
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=int(metadata.get("resourceVersion") or 0),
+        generation=metadata.get("generation", 1),
+        created=parse_time(metadata["creationTimestamp"]),
+        spec=spec,
+        wrong=wrong,
+        suite=(metadata.get("labels") or {}).get(names.SUITE),
+        status=obj.get("status") or {},
+    )

@@ -10,7 +10,7 @@ import structlog
 
 from dawg_orchestrator.cluster import carry_out, started
 from dawg_orchestrator.cluster.agents import agents_template
-from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, WORKFLOWS, Cluster, JsonObject
+from dawg_orchestrator.cluster.client import AGENTPOOLS, JOBS, Cluster, JsonObject
 from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.cluster.scheduled import RunRefused, stop_run
 from dawg_orchestrator.controller import metrics
@@ -18,7 +18,7 @@ from dawg_orchestrator.controller.contents import Contents
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
-from dawg_orchestrator.controller.library import WorkflowKey
+from dawg_orchestrator.controller.librarian import Librarian
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
@@ -36,7 +36,6 @@ from dawg_orchestrator.planning.plan import (
     StopAttempt,
     StopRuns,
 )
-from dawg_orchestrator.planning.workflow import plan_workflow
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.protocol import Cancel, Drain
@@ -73,6 +72,7 @@ class Reconciler:
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
         self._scheduling = Scheduling(cluster, desk.timetable, desk.term, queue, clock, let_go)
         self._contents = Contents(cluster, desk, clock)
+        self._librarian = Librarian(cluster, desk, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -102,7 +102,7 @@ class Reconciler:
         elif key.kind == "Schedule":
             await self._scheduling.look((key.namespace, key.name))
         elif key.kind == "Workflow":
-            await self._look_at_workflow((key.namespace, key.name))
+            await self._librarian.look((key.namespace, key.name))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
@@ -225,26 +225,6 @@ class Reconciler:
         for lease in held:
             if lease is not None:
                 await self._sessions.send(lease.agent, Cancel(lease=lease.id, reason=Reason.CANCELLED, revoked=True))
-
-    # Workflows
-
-    async def _look_at_workflow(self, key: WorkflowKey) -> None:
-        workflow = self._desk.library.workflows.get(key)
-        if workflow is None:
-            return
-        status = plan_workflow(workflow.facts(self._desk.term), self._clock())
-        if differing(workflow.status, status) <= {"term"}:
-            return
-        try:
-            written = await carry_out.write_status(
-                self._cluster, WORKFLOWS, workflow.namespace, workflow.name, workflow.version, status
-            )
-        except Conflict:  # somebody changed it meanwhile: the next look is made of what they wrote
-            self._desk.library.see(await self._cluster.get(WORKFLOWS, workflow.namespace, workflow.name))
-        except NotFound:
-            self._desk.library.drop(*key)
-        else:
-            workflow.status, workflow.version = status, int(written["resourceVersion"])
 
     # Pools
 

@@ -14,6 +14,7 @@ from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.estimates import Estimates
+from dawg_orchestrator.controller.occurrences import FAILED
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
@@ -182,5 +183,7 @@ class Reporter:
         ended_at = parse_time(completed) if completed else self._clock()
         if run.workflow is not None:
             self._desk.library.run_ended((run.namespace, run.workflow), LastRun(run.name, verdict, ended_at))
+        if verdict in FAILED and not run.depth and self._desk.library.looks_at_failures(run.namespace):
+            self._desk.occurrences.run_failed(run.namespace, run.name)
         self._desk.drop_run(run.uid)
         self._finished(run, ended_at)

@@ -31,9 +31,15 @@ class TimeToLive:
     """A heap of due times; the object itself is asked before it is deleted."""
 
     def __init__(
-        self, cluster: Cluster, namespaces: tuple[str, ...], history: History, clock: Callable[[], datetime]
+        self,
+        cluster: Cluster,
+        namespaces: tuple[str, ...],
+        history: History,
+        clock: Callable[[], datetime],
+        seen: Callable[[JsonObject, datetime], None],
     ) -> None:
         self._cluster, self._namespaces, self._history, self._clock = cluster, namespaces, history, clock
+        self._seen = seen  # told of every finished run that a list shows
         self._heap: list[_Due] = []
         self._known: set[str] = set()
         self._listed_at: datetime | None = None
@@ -65,6 +71,7 @@ class TimeToLive:
         self._listed_at = now
         heap: list[_Due] = []
         async for obj in finished_runs(self._cluster, self._namespaces):
+            self._seen(obj, now)
             due = _due(obj)
             if due is not None:
                 metadata = obj["metadata"]

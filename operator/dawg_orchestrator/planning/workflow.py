@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -45,10 +45,10 @@ def content_of(run: TestRunSpec, workflow: WorkflowSpec) -> Content:
         "concurrency": run.concurrency or workflow.concurrency,
         "fail_fast": run.fail_fast or workflow.fail_fast,
     }
-    for field in ("pool", "priority", "timeout"):
-        theirs = getattr(workflow, field)
-        if getattr(run, field) == getattr(_DEFAULTS, field) and theirs is not None:
-            changes[field] = theirs
+    for name in ("pool", "priority", "timeout"):
+        theirs = getattr(workflow, name)
+        if getattr(run, name) == getattr(_DEFAULTS, name) and theirs is not None:
+            changes[name] = theirs
     spec = run.model_copy(update=changes)
     content = Content(spec, _shape(workflow))
     expand(spec, content.shape)
@@ -168,6 +168,7 @@ class WorkflowFacts:
     written: Mapping[str, Any]
     wrong: str | None
     last: LastRun | None
+    triggers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan_workflow(facts: WorkflowFacts, now: datetime) -> JsonObject:
@@ -182,8 +183,8 @@ def plan_workflow(facts: WorkflowFacts, now: datetime) -> JsonObject:
         "term": facts.term, "observedGeneration": facts.generation,
         "conditions": [condition.wire() for condition in known],
     }  # fmt: skip
-    if facts.written.get("triggers"):
-        status["triggers"] = facts.written["triggers"]
+    if facts.triggers:
+        status["triggers"] = dict(facts.triggers)
     if facts.last is not None:
         status |= {
             "lastRun": facts.last.name, "lastVerdict": facts.last.verdict,

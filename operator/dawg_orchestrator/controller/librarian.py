@@ -1,0 +1,85 @@
+"""One look at a Workflow: what its triggers ask for is started, then its status is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from dawg_orchestrator.cluster import carry_out
+from dawg_orchestrator.cluster.client import TESTRUNS, WORKFLOWS, Cluster, JsonObject
+from dawg_orchestrator.cluster.triggered import NameTaken, TriggeredRun, start_triggered
+from dawg_orchestrator.controller.desk import Desk
+from dawg_orchestrator.controller.library import Workflow, WorkflowKey
+from dawg_orchestrator.errors import Conflict, Invalid, NotFound
+from dawg_orchestrator.planning.changes import differing
+from dawg_orchestrator.planning.triggers import AskedRun, TriggerFacts, plan_triggers
+from dawg_orchestrator.planning.workflow import plan_workflow
+
+log = structlog.get_logger()
+
+
+class Librarian:
+    """Keeps Workflows' statuses, and answers their triggers."""
+
+    def __init__(self, cluster: Cluster, desk: Desk, clock: Callable[[], datetime]) -> None:
+        self._cluster, self._desk, self._clock = cluster, desk, clock
+
+    async def look(self, key: WorkflowKey) -> None:
+        """Start what is asked for, and write what became of it."""
+        workflow = self._desk.library.workflows.get(key)
+        if workflow is None:
+            return
+        triggers = await self._answer(workflow) if workflow.has_triggers else {}
+        status = plan_workflow(workflow.facts(self._desk.term, triggers), self._clock())
+        if differing(workflow.status, status) <= {"term"}:
+            return
+        try:
+            written = await carry_out.write_status(
+                self._cluster, WORKFLOWS, workflow.namespace, workflow.name, workflow.version, status
+            )
+        except Conflict:  # somebody changed it meanwhile: the next look is made of what they wrote
+            self._desk.library.see(await self._cluster.get(WORKFLOWS, workflow.namespace, workflow.name))
+        except NotFound:
+            self._desk.library.drop(*key)
+        else:
+            workflow.status, workflow.version = status, int(written["resourceVersion"])
+
+    async def _answer(self, workflow: Workflow) -> JsonObject:
+        """Create the runs that triggers ask for; what is to be noted of that."""
+        assert workflow.spec is not None  # noqa: S101
+        namespace = workflow.namespace
+        for name in self._desk.occurrences.to_read(namespace):
+            await self._read(namespace, name)
+        plan = plan_triggers(
+            TriggerFacts(
+                workflow=workflow.name, uid=workflow.uid, created=workflow.created, spec=workflow.spec,
+                written=workflow.status.get("triggers") or {}, failed=self._desk.occurrences.failed(namespace),
+                rollouts=self._desk.occurrences.rollouts(namespace), answered=frozenset(workflow.answered),
+            ), self._clock(),
+        )  # fmt: skip
+        for asked in plan.runs:
+            await self._start(workflow, asked)
+        return plan.triggers
+
+    async def _read(self, namespace: str, name: str) -> None:
+        try:
+            self._desk.occurrences.see_finished(await self._cluster.get(TESTRUNS, namespace, name), self._clock())
+        except NotFound:
+            log.info("a failed run is gone before triggers could look at it", namespace=namespace, run=name)
+        self._desk.occurrences.was_read(namespace, name)
+
+    async def _start(self, workflow: Workflow, asked: AskedRun) -> None:
+        run = TriggeredRun(
+            namespace=workflow.namespace, name=asked.name, workflow=workflow.name, trigger=asked.trigger, by=asked.by,
+            parameters=asked.parameters, source=asked.source, parent=asked.parent,
+        )  # fmt: skip
+        try:
+            new = await start_triggered(self._cluster, run)
+        except (NameTaken, Invalid) as error:  # it can never be: what the trigger asks for is left out, others are not
+            log.warning("a trigger could not be answered", workflow=workflow.name, trigger=asked.by, error=str(error))
+        else:
+            if new:
+                log.info("run started", namespace=run.namespace, workflow=run.workflow, run=run.name, by=run.by)
+        workflow.answered.add(asked.name)
