@@ -170,7 +170,8 @@ def _start_runs(step: Step, cell: Cell, state: TaskState, inputs: RunTests | Sta
     try:
         wanted = _wanted_runs(step, cell, inputs)
     except _CannotStart as error:
-        step.settle(cell.index, Verdict.FAILED, error.reason, str(error))
+        verdict = Verdict.INFRA_ERROR if error.reason.infrastructure else Verdict.FAILED
+        step.settle(cell.index, verdict, error.reason, str(error))
         return
     if not state.running:
         step.states[cell.index] = progress.begun(state, step.now)
