@@ -2,7 +2,8 @@
 
 session (messages) ⇄ desk (what is held) → one Work an attempt → Progress, Report
 
-What an attempt is, its lease says: a Job to supervise, or a process for one of the slots in this agent's own pod.
+What an attempt is, its lease says: a Job to supervise, a process for one of the slots in this agent's own pod, or a
+built-in step that the agent itself carries out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dawg_agent.kube import Kube
 from dawg_agent.podwatch import PodWatch
 from dawg_agent.session import Session
 from dawg_agent.settings import AgentSettings
+from dawg_agent.step import Bench, StepAttempt, open_bench
 from dawg_agent.supervise import Supervisor
 from dawg_agent.upload import Door
 from dawg_agent.warm import WarmAttempt, Workshop
@@ -60,14 +62,22 @@ class Work(Protocol):
 
 
 class Agent:
-    """One agent's life; with a ``workshop`` it runs tasks in its own pod."""
+    """One agent's life; with a ``workshop`` it runs tasks in its own pod, with a ``bench`` it carries out steps."""
 
-    def __init__(self, settings: AgentSettings, kube: Kube, door: Door, workshop: Workshop | None = None) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        kube: Kube,
+        door: Door,
+        workshop: Workshop | None = None,
+        bench: Bench | None = None,
+    ) -> None:
         self._settings = settings
         self._kube = kube
         self._door = door
         self._pods = PodWatch(kube)
         self._workshop = workshop
+        self._bench = bench
         self._desk = Desk(settings.pool, workshop.slots.usable if workshop else settings.slots, __version__)
         self._session = Session(settings, self._desk, self._begin, self._stop, self._look_whether_drained)
         self._working: dict[LeaseId, tuple[Work, asyncio.Task[None]]] = {}
@@ -82,7 +92,8 @@ class Agent:
 
     async def live(self, stopping: asyncio.Event) -> None:
         """Work until told to stop, then leave in order."""
-        lasting = [asyncio.create_task(work) for work in (self._pods.keep(), self._session.keep(), self._tidy())]
+        watching = () if self._bench else (self._pods.keep(),)  # steps have no pods
+        lasting = [asyncio.create_task(work) for work in (*watching, self._session.keep(), self._tidy())]
         told = asyncio.create_task(stopping.wait())
         try:
             done, _ = await asyncio.wait({told, *lasting}, return_when="FIRST_COMPLETED")
@@ -113,7 +124,7 @@ class Agent:
             self._end(grant.lease, _refused("the lease names no work that this agent can do"))
             return
         self._working[grant.lease] = work, self._start(self._do(held, work))
-        if grant.job is not None:  # in a slot, the beginning of the test is noted
+        if grant.process is None:  # in a slot, the beginning of the test is noted
             log.info("lease taken", lease=str(grant.lease), task=grant.key, run=grant.attempt.run)
 
     def _work_of(self, held: Held, grant: Grant) -> Work | None:
@@ -121,6 +132,8 @@ class Agent:
             return Supervisor(held, grant.job, self._kube, self._pods, self._door, self._tell)
         if grant.process is not None and self._workshop is not None:
             return WarmAttempt(held, grant.process, self._workshop, self._tell)
+        if grant.step is not None and self._bench is not None:
+            return StepAttempt(held, grant.key, grant.step, self._bench, self._tell)
         return None
 
     async def _do(self, held: Held, work: Work) -> None:
@@ -201,7 +214,8 @@ async def _run(settings: AgentSettings) -> None:
             Door(settings.api_url, settings.api_token, settings.ca, warm=settings.warm is not None)
         )
         workshop = await stack.enter_async_context(open_workshop(settings, kube, door)) if settings.warm else None
-        agent = Agent(settings, kube, door, workshop)
+        bench = open_bench(settings.steps, kube, door) if settings.steps else None
+        agent = Agent(settings, kube, door, workshop, bench)
         if workshop is not None:
             workshop.slots.on_change = agent.slots_changed
         await stack.enter_async_context(serve_health(settings.health_port, agent.why_unready))

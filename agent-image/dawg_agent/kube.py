@@ -1,4 +1,7 @@
-"""The little of the Kubernetes API that an agent needs, as plain JSON: pods, one Job, events, logs as bytes."""
+"""The little of the Kubernetes API that an agent needs, as plain JSON: pods, one Job, events, logs as bytes.
+
+Built-in steps read and patch more; which, their service account's role says.
+"""
 
 from __future__ import annotations
 
@@ -128,6 +131,17 @@ class Kube:
             async for chunk in response.content.iter_any():
                 yield chunk
 
+    async def read(self, path: str, params: dict[str, str] | None = None) -> JsonObject:
+        """Read whatever the path names."""
+        return await self._json(path, params or {})
+
+    async def patch(self, path: str, changes: list[JsonObject]) -> JsonObject:
+        """Apply a JSON patch; return what the object is then."""
+        body = json.dumps(changes).encode()
+        async with self._open(path, {}, _REQUEST_TIMEOUT, method="PATCH", body=body) as response:
+            answer: JsonObject = await response.json(content_type=None)
+            return answer
+
     async def _json(self, path: str, params: dict[str, str]) -> JsonObject:
         async with self._open(path, params, _REQUEST_TIMEOUT) as response:
             answer: JsonObject = await response.json(content_type=None)
@@ -135,17 +149,27 @@ class Kube:
 
     @asynccontextmanager
     async def _open(
-        self, path: str, params: dict[str, str], limits: aiohttp.ClientTimeout
+        self,
+        path: str,
+        params: dict[str, str],
+        limits: aiohttp.ClientTimeout,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open a GET; translate every way in which it can fail."""
+        """Open a request; translate every way in which it can fail."""
         if self._session is None:
             # each followed log takes a connection for as long as its test runs
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls, limit=0))
         try:
             token = self._token()
             headers = {"Authorization": f"Bearer {token}"} if token else {}
+            if body is not None:
+                headers["Content-Type"] = "application/json-patch+json"
             url = f"{self._url}{path}"
-            async with self._session.get(url, params=params, headers=headers, timeout=limits) as response:
+            async with self._session.request(
+                method, url, params=params, headers=headers, data=body, timeout=limits
+            ) as response:
                 if response.status >= 400:
                     raise _error(response.status, (await response.text())[:500])
                 yield response

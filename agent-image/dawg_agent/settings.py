@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,6 +59,13 @@ class WarmSettings:
 
 
 @dataclass(frozen=True)
+class StepSettings:
+    """What an agent that carries out built-in steps holds."""
+
+    addresses: Mapping[str, str] = field(repr=False)  # what the pool's Secrets hold, by the name that steps use
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """What an agent is told by its pod."""
 
@@ -74,7 +81,8 @@ class AgentSettings:
     ca: Path
     health_port: int
     leave_within: timedelta  # after SIGTERM: time to hand over results; Jobs go on under another agent
-    warm: WarmSettings | None  # None: this agent supervises Jobs only
+    warm: WarmSettings | None  # None: this agent runs no tasks in its own pod
+    steps: StepSettings | None  # None: it carries out no built-in steps
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ def read_agent_settings(environ: Mapping[str, str]) -> AgentSettings:
     """Read an agent's environment; raise SettingsError."""
     env = _Environment(environ)
     host, port = _host_and_port(env.text("DAWG_CONTROLLER"))
+    executor = env.text("DAWG_EXECUTOR", "Job")
     return AgentSettings(
         pool=env.text("DAWG_POOL"),
         namespace=env.text("DAWG_NAMESPACE"),
@@ -114,8 +123,15 @@ def read_agent_settings(environ: Mapping[str, str]) -> AgentSettings:
         ca=env.path("DAWG_CA_FILE", f"{_SECRETS}/dawg-ca/ca.crt"),
         health_port=env.number("DAWG_HEALTH_PORT", default=8081, least=0),
         leave_within=env.duration("DAWG_LEAVE_WITHIN", "5s"),
-        warm=_read_warm_settings(env) if env.text("DAWG_EXECUTOR", "Job") == "Process" else None,
+        warm=_read_warm_settings(env) if executor == "Process" else None,
+        steps=_read_step_settings(env) if executor == "Builtin" else None,
     )
+
+
+def _read_step_settings(env: _Environment) -> StepSettings:
+    """Only the variables that the pool's Secrets fill: a step must never read another one, such as the agent's own."""
+    listed = [name.strip() for name in env.text("DAWG_STEP_SECRETS", " ").split(",")]
+    return StepSettings({name: env.text(name, " ").strip() for name in listed if name})
 
 
 def _read_warm_settings(env: _Environment) -> WarmSettings:

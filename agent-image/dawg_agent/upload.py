@@ -1,4 +1,7 @@
-"""The api's door for agents and sidecars: reports, files, logs. The token is read anew for each request."""
+"""The api's door for agents and sidecars: reports, files, logs, what steps keep.
+
+The token is read anew for each request.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ async def _pieces(stream: BinaryIO) -> AsyncIterator[bytes]:
 
 
 class Door:
-    """Requests to the uploads door; each raises DoorClosed or DoorRefused.
+    """Requests to the agents' door of the api; each raises DoorClosed or DoorRefused.
 
     A sidecar's token says whose results it brings; an agent that brings those of its slots names the run (``warm``).
     """
@@ -158,7 +161,7 @@ class Door:
         """Write what an earlier task of the attempt's run handed on at this path, a tar, into an open file."""
         into.seek(0)
         into.truncate()
-        place, params = f"{attempt.run_uid}/{index}/handed/{quote(path)}", self._name(attempt.run)
+        place, params = f"uploads/{attempt.run_uid}/{index}/handed/{quote(path)}", self._name(attempt.run)
         async with self._request("GET", place, params=params) as response:
             async for piece in response.content.iter_chunked(CHUNK):
                 await asyncio.to_thread(into.write, piece)
@@ -176,6 +179,10 @@ class Door:
         answer = await self._call("POST", f"{_place(attempt)}/log", params=params, data=data)
         return int(answer.get("size", offset + len(data)))
 
+    async def exchange(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Send one request and return the JSON object that answers it."""
+        return await self._call(method, path, **options)
+
     def _name(self, run: str) -> dict[str, str]:
         return {"run": run} if self._warm else {}
 
@@ -191,11 +198,11 @@ class Door:
         return _Exchange(self, method, path, options)
 
     async def send(self, method: str, path: str, options: dict[str, Any]) -> aiohttp.ClientResponse:
-        """Send one request below /v1/uploads; return the open response, whose status is good."""
+        """Send one request below /v1; return the open response, whose status is good."""
         try:
             token = self._token.read_text(encoding="utf-8").strip()
             headers = {**options.pop("headers", {}), "Authorization": f"Bearer {token}"}
-            url = URL(f"{self._url}/v1/uploads/{path}", encoded=True)
+            url = URL(f"{self._url}/v1/{path}", encoded=True)
             response = await self._open_session().request(
                 method, url, headers=headers, allow_redirects=False, **options
             )
@@ -233,7 +240,7 @@ def _stored_size(text: str) -> int | None:
 
 
 def _place(attempt: AttemptRef) -> str:
-    return f"{attempt.run_uid}/{attempt.index}/{attempt.attempt}"
+    return f"uploads/{attempt.run_uid}/{attempt.index}/{attempt.attempt}"
 
 
 class _Exchange:

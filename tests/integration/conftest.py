@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import pytest
 
 import debian
 import objectstore
+import realparts
 from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.history import History
 from objectstore import ObjectStore
@@ -53,23 +55,41 @@ def test_image() -> str:
     return image_with_python()
 
 
+@dataclass(frozen=True)
+class PostgresServer:
+    """Who comes by the socket is believed, who comes by TCP says the password."""
+
+    folder: Path
+    port: int
+    password: str
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL server of our own, reached by a socket; gives its URL without a database's name."""
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of our own."""
     binaries = _postgres_binaries()
     folder = Path(tempfile.mkdtemp(prefix="dawg-postgres-", dir=_memory()))
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-    data = folder / "data"
-    _as_postgres([binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    data, password, port = folder / "data", "tests-only-password", realparts.free_port()
+    (folder / "password").write_text(password)
+    (folder / "password").chmod(0o644)
+    methods = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={folder / 'password'}"]
+    _as_postgres([binaries / "initdb", "-D", data, "-U", "postgres", *methods, "-E", "UTF8", "--no-sync"])
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -c unix_socket_directories={folder} -c fsync=off"
     _as_postgres([binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"])
     try:
-        yield f"postgresql://postgres@/{{database}}?host={folder}"
+        yield PostgresServer(folder, port, password)
     finally:
         _as_postgres([binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"])
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: PostgresServer) -> str:
+    """The server's URL by its socket, without a database's name."""
+    return f"postgresql://postgres@/{{database}}?host={postgres_server.folder}&port={postgres_server.port}"
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from dawg_orchestrator.cluster.pods import (
     JsonObject,
     Surroundings,
@@ -11,15 +13,17 @@ from dawg_orchestrator.cluster.pods import (
     owner,
     pod_security,
     resource_amounts,
+    secret_variable,
     token_source,
     volume_mount,
     volume_source,
 )
 from dawg_orchestrator.cluster.runners import add_runners
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec, BuiltinSpec
 
 _AGENT_GRACE_SECONDS = 30  # another agent adopts its Jobs
+_LEAVING_SECONDS = 60  # beyond the longest task, to hand over its result
 
 
 def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -> JsonObject:
@@ -68,7 +72,22 @@ def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -
     add_pull_secrets(pod, spec.template)
     if spec.executor == "Process":
         add_runners(pod, spec, around)
+    if spec.executor == "Builtin":
+        _hold_secrets(pod, spec.builtin or BuiltinSpec(), spec.max_task_duration)
     return pod
+
+
+def _hold_secrets(pod: JsonObject, builtin: BuiltinSpec, longest: timedelta) -> None:
+    """Make an agent's pod one that carries out built-in steps: their rights, and the secrets that steps may name."""
+    pod["serviceAccountName"] = names.STEPS_SERVICE_ACCOUNT
+    # Nobody adopts a step: whoever has begun it ends it.
+    pod["terminationGracePeriodSeconds"] = int(longest.total_seconds()) + _LEAVING_SECONDS
+    pod["containers"][0]["env"] += [
+        *(secret_variable(secret.env, secret.name, secret.key) for secret in builtin.secrets),
+        {"name": "DAWG_EXECUTOR", "value": "Builtin"},
+        {"name": "DAWG_STEP_SECRETS", "value": ",".join(secret.env for secret in builtin.secrets)},
+        {"name": "DAWG_LEAVE_WITHIN", "value": f"{int(longest.total_seconds()) + _LEAVING_SECONDS // 2}s"},
+    ]
 
 
 def deployment_manifest(

@@ -185,11 +185,20 @@ async def check_secrets(cluster: Cluster, request: AttemptRequest) -> None:
 
 async def check_test_secrets(cluster: Cluster, namespace: str, secrets: Iterable[str]) -> None:
     """Refused when one of these Secrets is missing, or its owner has not allowed tests to see it."""
+    await _check_labels(cluster, namespace, secrets, names.FOR_TESTS, "for tests")
+
+
+async def check_step_secrets(cluster: Cluster, namespace: str, secrets: Iterable[str]) -> None:
+    """Refused when one of these Secrets is missing, or its owner has not allowed built-in steps to use it."""
+    await _check_labels(cluster, namespace, secrets, names.FOR_STEPS, "for built-in steps")
+
+
+async def _check_labels(cluster: Cluster, namespace: str, secrets: Iterable[str], label: str, what_for: str) -> None:
     for name in sorted(secrets):
         labels = (await _secret_metadata(cluster, namespace, name)).get("labels") or {}
-        if labels.get(names.FOR_TESTS) != "true":
-            remedy = f"its owner allows it with the label {names.FOR_TESTS}=true"
-            raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} is not for tests; {remedy}")
+        if labels.get(label) != "true":
+            remedy = f"its owner allows it with the label {label}=true"
+            raise Refused(Reason.CREDENTIALS_NOT_ALLOWED, f"Secret {name} is not {what_for}; {remedy}")
 
 
 async def _secret_metadata(cluster: Cluster, namespace: str, name: str) -> JsonObject:

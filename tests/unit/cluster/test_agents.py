@@ -78,3 +78,26 @@ def test_no_slot_holds_a_credential_of_the_platform_or_a_git_secret() -> None:
 
 def test_a_warm_agent_may_finish_the_longest_task_that_its_pool_admits() -> None:
     assert agents_template("warm", a_pool(**WARM), AROUND)["terminationGracePeriodSeconds"] > 600
+
+
+BUILTIN = {
+    "executor": "Builtin", "maxTaskDuration": "10m",
+    "builtin": {"secrets": [{"name": "chat", "key": "url", "env": "CHAT"}, {"name": "db", "key": "url", "env": "DB"}]},
+}  # fmt: skip
+
+
+def test_an_agent_of_built_in_steps_holds_the_pools_secrets_and_says_which_they_are() -> None:
+    pod = agents_template("builtin", a_pool(**BUILTIN), AROUND)
+    env = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
+
+    assert env["CHAT"]["valueFrom"]["secretKeyRef"] == {"name": "chat", "key": "url"}
+    assert env["DAWG_STEP_SECRETS"]["value"] == "CHAT,DB"
+    assert env["DAWG_EXECUTOR"]["value"] == "Builtin"
+
+
+def test_an_agent_of_built_in_steps_has_rights_of_its_own_and_runs_no_tests() -> None:
+    pod = agents_template("builtin", a_pool(**BUILTIN), AROUND)
+
+    assert pod["serviceAccountName"] == names.STEPS_SERVICE_ACCOUNT
+    assert [container["name"] for container in pod["containers"]] == ["agent"]
+    assert pod["terminationGracePeriodSeconds"] > 600  # nobody else could end its steps

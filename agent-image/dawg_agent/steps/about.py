@@ -1,0 +1,71 @@
+"""What every step is given and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dawg_agent.kube import Kube
+from dawg_agent.steps.addresses import Addresses
+from dawg_agent.steps.kept import Kept
+from dawg_orchestrator.resources.names import short_hash
+from dawg_orchestrator.resources.protocol import EndedTask
+from dawg_orchestrator.resources.results import FailedCase
+from dawg_orchestrator.resources.testrun import TestCounts
+from dawg_orchestrator.resources.verdict import Verdict
+
+_LONGEST_KEY = 253
+_LONGEST_LIST = 2048  # characters; all outputs of a task together may have 4 KiB
+_BAD = frozenset({Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR, Verdict.CANCELLED})
+
+
+@dataclass(frozen=True)
+class About:
+    """One step of one run, and what it may use."""
+
+    namespace: str
+    run: str
+    run_uid: str
+    index: int
+    task: str
+    workflow: str | None
+    tasks: Mapping[str, EndedTask]  # that have ended before
+    addresses: Addresses
+    kept: Kept
+    kube: Kube
+
+    @property
+    def step(self) -> str:
+        """What stays the same when the step is tried again, and is nobody else's."""
+        return f"{self.run_uid}/{self.index}"
+
+    @property
+    def not_green(self) -> dict[str, EndedTask]:
+        """The tasks that ended badly; one that was skipped did not run, so it says nothing."""
+        return {name: task for name, task in self.tasks.items() if task.verdict in _BAD}
+
+    def kept_under(self, step: str, key: str) -> str:
+        """The key of what a step keeps between runs: the one that was asked for, else Workflow and task."""
+        wanted = f"{step}/{key or f'{self.workflow or self.run}/{self.task}'}"
+        return wanted if len(wanted) <= _LONGEST_KEY else f"{step}/{short_hash(wanted)}"
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What came of a step; one that did not pass says why in ``message``."""
+
+    passed: bool
+    message: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    tests: TestCounts | None = None
+    failures: tuple[FailedCase, ...] = ()
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names with commas, as an output; so many as there is room for."""
+    text = ",".join(names)
+    return text if len(text) <= _LONGEST_LIST else text[:_LONGEST_LIST].rpartition(",")[0]
+
+
+CarryOut = Callable[[Any, About], Awaitable[StepOutcome]]  # its inputs are those of resources/steps.py

@@ -1,0 +1,81 @@
+"""Real parts that steps look at: Redis and Prometheus, started for a test and reached by TCP on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import debian
+
+_WITHIN = 30.0
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def redis_server(folder: Path, password: str) -> Iterator[str]:
+    """A Redis that keeps nothing; gives ``host:port``."""
+    program = _program("redis-server", "redis-server")
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--requirepass", password, "--save", "",
+               "--dir", str(folder)]  # fmt: skip
+    with _running(command, port, folder / "redis.log"):
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def prometheus_server(folder: Path) -> Iterator[str]:
+    """A Prometheus that watches itself once a second; gives its URL."""
+    program = _program("prometheus", "prometheus")
+    port = free_port()
+    scrape = {"job_name": "self", "scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(json.dumps({"scrape_configs": [scrape]}))  # JSON is YAML
+    command = [program, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'tsdb'}",
+               f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
+    with _running(command, port, folder / "prometheus.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def _program(name: str, package: str) -> str:
+    if shutil.which(name) is None:
+        debian.install(package)
+    found = shutil.which(name)
+    assert found is not None, f"Debian's package {package} brings no {name}"
+    return found
+
+
+@contextmanager
+def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _until_listening(process, port, log)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _WITHIN
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert process.poll() is None, f"{process.args!r} ended: {log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"{process.args!r} does not listen: {log.read_text()[-2000:]}"
+            time.sleep(0.05)
+        else:
+            return
