@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dawg_agent.steps import health_check, notify
+from dawg_agent.steps import collect_metrics, detect_anomalies, health_check, notify, rollback, update_dashboard
 from dawg_agent.steps.about import CarryOut
 
 CARRY_OUT: Mapping[str, CarryOut] = {
     "health-check": health_check.carry_out,
+    "collect-metrics": collect_metrics.carry_out,
+    "detect-anomalies": detect_anomalies.carry_out,
     "notify": notify.carry_out,
+    "update-dashboard": update_dashboard.carry_out,
+    "rollback": rollback.carry_out,
 }

@@ -53,7 +53,7 @@ async def live_pod(cluster: Cluster, speaker: Speaker) -> dict[str, Any]:
 
 async def owning_pool(cluster: Cluster, speaker: Speaker, pod: dict[str, Any]) -> str:
     """The AgentPool whose Deployment made this pod; Forbidden for a pod that only looks like an agent's."""
-    if speaker.service_account != names.AGENT_SERVICE_ACCOUNT:
+    if speaker.service_account not in (names.AGENT_SERVICE_ACCOUNT, names.STEPS_SERVICE_ACCOUNT):
         raise Forbidden("only agents may speak here", 403)
     replica_set = await _owner(cluster, REPLICASETS, "ReplicaSet", speaker.namespace, pod)
     deployment = await _owner(cluster, DEPLOYMENTS, "Deployment", speaker.namespace, replica_set)

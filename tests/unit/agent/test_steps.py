@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
 from grpc_health.v1 import health_pb2 as pb
 
-from dawg_agent.steps import health_check, notify
+from dawg_agent.steps import collect_metrics, detect_anomalies, health_check, notify, rollback
 from dawg_agent.steps.about import About, listed
 from dawg_agent.steps.addresses import Addresses
 from dawg_agent.steps.faults import StepBroken, StepFailed
@@ -17,7 +19,10 @@ from dawg_agent.steps.health_check import Finding
 from dawg_agent.steps.notify import Heard, is_due, with_told
 from dawg_agent.steps.probes import health_request, health_state, host_and_port
 from dawg_agent.steps.prometheus import QueryFailed, Sample, samples_of
+from dawg_agent.steps.quantities import amount
+from dawg_agent.steps.rollback import Revision
 from dawg_orchestrator.resources.protocol import EndedTask
+from unit.agent.pods import NOON
 
 ILL = {"healthy": False, "step": "earlier/1"}
 WELL = {"healthy": True, "step": "earlier/1"}
@@ -132,3 +137,152 @@ def test_the_messages_of_the_grpc_health_service_are_those_of_protobuf() -> None
         assert health_request(service) == pb.HealthCheckRequest(service=service).SerializeToString()
     for state in range(4):
         assert health_state(pb.HealthCheckResponse(status=state).SerializeToString()) == state
+
+
+def a_deployment(*, annotations: Mapping[str, str] | None = None, **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "web", "uid": "web-uid", "generation": 4, "annotations": dict(annotations or {})},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
+        "status": {"observedGeneration": 4} | status,
+    }
+
+
+def a_replica_set(number: int, hash_: str, owner: str = "web-uid") -> dict[str, Any]:
+    labels = {"app": "web", "pod-template-hash": hash_}
+    return {
+        "metadata": {
+            "labels": labels, "ownerReferences": [{"uid": owner}],
+            "annotations": {"deployment.kubernetes.io/revision": str(number)},
+        },
+        "spec": {"template": {"metadata": {"labels": labels}, "spec": {"containers": [{"image": hash_}]}}},
+    }  # fmt: skip
+
+
+def revisions(*replica_sets: dict[str, Any]) -> list[Revision]:
+    return rollback.revisions_of(a_deployment(), replica_sets)
+
+
+OLD_BAD_GOOD = revisions(a_replica_set(9, "bad"), a_replica_set(10, "newest"), a_replica_set(2, "old"))
+
+
+def test_a_deployment_goes_back_to_the_revision_before_the_newest() -> None:
+    others = a_replica_set(11, "other", owner="somebody-else")
+    found = revisions(a_replica_set(9, "good"), a_replica_set(10, "bad"), a_replica_set(2, "old"), others)
+
+    assert [revision.number for revision in found] == [10, 9, 2]
+    previous = rollback.previous_revision(a_deployment(), found)
+    assert (previous.number, previous.hash) == (9, "good")
+    assert previous.template["metadata"]["labels"] == {"app": "web"}
+
+
+def test_without_an_earlier_revision_or_while_paused_there_is_no_way_back() -> None:
+    paused = a_deployment()
+    paused["spec"]["paused"] = True
+
+    with pytest.raises(StepFailed, match="no earlier revision"):
+        rollback.previous_revision(a_deployment(), revisions(a_replica_set(1, "only")))
+    with pytest.raises(StepFailed, match="is paused"):
+        rollback.previous_revision(paused, OLD_BAD_GOOD)
+
+
+def test_what_a_rollback_gave_up_is_not_brought_back() -> None:
+    brought_back = a_deployment(annotations={"dawg.dev/rolled-back-by": "one", "dawg.dev/rolled-back-to": "newest"})
+
+    assert rollback.already_done(brought_back, OLD_BAD_GOOD, "one")
+    assert not rollback.already_done(brought_back, OLD_BAD_GOOD, "two")
+    with pytest.raises(StepFailed, match="brought back by run one already"):
+        rollback.previous_revision(brought_back, OLD_BAD_GOOD)
+
+
+def test_after_another_deployment_there_is_a_way_back_again() -> None:
+    deployed_since = a_deployment(annotations={"dawg.dev/rolled-back-by": "one", "dawg.dev/rolled-back-to": "bad"})
+
+    assert not rollback.already_done(deployed_since, OLD_BAD_GOOD, "one")
+    assert rollback.previous_revision(deployed_since, OLD_BAD_GOOD).hash == "bad"
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ({"observedGeneration": 3}, "not seen by its controller"),
+        ({"replicas": 4, "updatedReplicas": 2}, "2 of 3 pods are of the earlier revision"),
+        ({"replicas": 4, "updatedReplicas": 3}, "1 pods of the later revision are not gone"),
+        ({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 1}, "1 of 3 pods are available"),
+        ({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3}, ""),
+    ],
+)
+def test_a_rollout_is_over_when_all_pods_are_of_the_revision_and_available(status: dict[str, Any], state: str) -> None:
+    assert rollback.rollout_state(a_deployment(**status)) == state
+
+
+@pytest.mark.parametrize(
+    ("quantity", "number"),
+    [("250m", 0.25), ("9n", 9e-9), ("1Ki", 1024.0), ("2Mi", 2.0 * 2**20), ("3", 3.0), ("1e3", 1000.0), ("1k", 1000.0)],
+)  # fmt: skip
+def test_quantities_are_numbers(quantity: str, number: float) -> None:
+    assert amount(quantity) == pytest.approx(number)
+
+
+def test_the_use_of_pods_is_summed_over_their_containers() -> None:
+    pods = [
+        {"containers": [{"usage": {"cpu": "100m", "memory": "1Mi"}}, {"usage": {"cpu": "150m", "memory": "1Mi"}}]},
+        {"containers": [{"usage": {"cpu": "1", "memory": "2Mi"}}]},
+    ]
+
+    assert collect_metrics.usage(pods, "cpu") == pytest.approx(1.25)
+    assert collect_metrics.usage(pods, "memory") == 4 * 2**20
+
+
+def test_one_result_bears_the_name_of_its_query_and_several_their_labels() -> None:
+    several = [Sample({"__name__": "up", "job": "web"}, 1), Sample({"job": 'a"b'}, 0)]
+
+    assert collect_metrics.series_of("up", several[:1]) == {"up": 1}
+    assert collect_metrics.series_of("up", several) == {'up{job="web"}': 1, 'up{job="a\\"b"}': 0}
+
+
+def test_metrics_are_left_though_something_did_not_answer_and_what_is_no_number_is_said() -> None:
+    gathered = collect_metrics.Gathered(faults=["web: no answer in time"])
+    gathered.take("a", 1.5)
+    gathered.take("b", float("nan"))
+    outcome = collect_metrics.outcome_of(gathered)
+
+    assert (outcome.passed, outcome.outputs) == (False, {"metrics": '{"a":1.5}'})
+    assert outcome.message == "1 series; no answer from web: no answer in time; nothing of b is nan"
+
+
+def test_more_series_than_an_output_may_hold_are_refused_with_a_remedy() -> None:
+    gathered = collect_metrics.Gathered({f"series-{number:04}": 1.0 for number in range(1000)})
+
+    with pytest.raises(StepFailed, match="sum up in the queries"):
+        collect_metrics.outcome_of(gathered)
+
+
+def test_series_are_learnt_once_and_an_anomaly_is_told() -> None:
+    value: dict[str, Any] = {}
+    for number in range(200):
+        at = NOON + timedelta(minutes=5 * number)
+        value = detect_anomalies.learnt(value, {"latency": 100.0 + number % 5, "other": 1.0}, f"run-{number}/0", at)
+    strange = detect_anomalies.learnt(value, {"latency": 900.0}, "run-strange/0", NOON + timedelta(days=1))
+    again = detect_anomalies.learnt(strange, {"latency": 900.0}, "run-strange/0", NOON + timedelta(days=1))
+
+    assert again == strange
+    outcome = detect_anomalies.outcome_of(strange["last"]["findings"], fail=True)
+    assert (outcome.passed, outcome.outputs) == (False, {"anomalies": "1", "series": "latency"})
+    assert outcome.message.startswith("1 of 1 series are out of the ordinary: latency: 900, expected")
+    assert detect_anomalies.outcome_of(strange["last"]["findings"], fail=False).passed
+    assert len(json.dumps(value)) < 256 * 1024 / detect_anomalies.MOST_SERIES * 2
+
+
+def test_what_is_learnt_is_bounded_to_the_series_that_were_seen_last() -> None:
+    early = {f"early-{number}": 1.0 for number in range(detect_anomalies.MOST_SERIES)}
+    value = detect_anomalies.learnt({}, early, "run-1/0", NOON)
+    value = detect_anomalies.learnt(value, {"late": 1.0}, "run-2/0", NOON + timedelta(minutes=5))
+
+    assert len(value["series"]) == detect_anomalies.MOST_SERIES
+    assert "late" in value["series"]
+
+
+@pytest.mark.parametrize("given", ["", "[]", '{"a": "x"}', "{", '{"a": null}'])
+def test_metrics_that_are_none_are_refused(given: str) -> None:
+    with pytest.raises(StepFailed, match=r"with\.metrics"):
+        detect_anomalies.read_metrics(given)
