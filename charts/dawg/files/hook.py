@@ -1,4 +1,4 @@
-"""Run by the chart's hooks, with nothing but Python: pools after an install, no agents left after an uninstall.
+"""Run by the chart's hooks, with nothing but Python: pools and Workflows after an install, no agents after an uninstall.
 
 Its argument is a file of orders: ``{"apply": [object, ...]}`` or ``{"removeAgentsOf": [namespace, ...]}``.
 """
@@ -57,9 +57,10 @@ def _answer(method: str, path: str, body: Any) -> tuple[int, str]:
 def carry_out(orders: dict[str, Any]) -> None:
     for wanted in orders.get("apply", []):
         about = wanted["metadata"]
-        path = f"/apis/{wanted['apiVersion']}/namespaces/{about['namespace']}/agentpools/{about['name']}"
+        kind = wanted["kind"].lower()
+        path = f"/apis/{wanted['apiVersion']}/namespaces/{about['namespace']}/{kind}s/{about['name']}"
         ask("PATCH", f"{path}?fieldManager=dawg-chart&force=true", wanted)
-        print(f"pool {about['name']} in {about['namespace']} is as the chart's values say")
+        print(f"{kind} {about['name']} in {about['namespace']} is as the chart's values say")
     for namespace in orders.get("removeAgentsOf", []):
         selector = "labelSelector=dawg.dev%2Frole%3Dagent&propagationPolicy=Background"
         ask("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments?{selector}")

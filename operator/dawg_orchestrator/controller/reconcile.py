@@ -273,12 +273,14 @@ class Reconciler:
             self._desk.see_deployment(changed)
 
     async def _ask_owners(self, pool: Pool, now: datetime) -> None:
-        """Whether the Secrets that the pool's slots would see are for tests; who refused is asked again later."""
-        secrets = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
+        """Whether the Secrets that tests or steps would see are for them; who refused is asked again later."""
+        for_tests = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
+        for_steps = {secret.name for secret in pool.spec.builtin.secrets} if pool.spec.builtin is not None else set()
         if pool.asked_at is not None and now - pool.asked_at < _ASK_AGAIN:
             return
         try:
-            await carry_out.check_test_secrets(self._cluster, pool.namespace, secrets)
+            await carry_out.check_test_secrets(self._cluster, pool.namespace, for_tests)
+            await carry_out.check_step_secrets(self._cluster, pool.namespace, for_steps)
             pool.refused = None
         except carry_out.Refused as error:
             pool.refused = (error.reason, str(error))
