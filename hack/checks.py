@@ -25,6 +25,7 @@ _RENDERINGS: tuple[tuple[str, ...], ...] = (
     ("--set", "namespaces={one,two},controller.replicas=2,metrics.serviceMonitor.enabled=true"),
     ("--set", "defaultPool.enabled=false,warmPool.enabled=false,networkPolicy.enabled=false"),
     ("--set", "api.persistence.enabled=false"),
+    ("--set", "builtin.enabled=true,builtin.rollback.enabled=true"),
     ("--set", "webhooks.enabled=true,webhooks.senderNamespaceLabels.a=b"),
     ("--set", "api.replicas=2,api.database.secretName=db,api.files.url=s3://bucket,api.files.secretName=keys"),
 )

@@ -45,6 +45,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "ingress": {"enabled": True, "host": "hooks.example.com", "tlsSecretName": "tls", "className": "nginx"},
         }
     },
+    "built-in steps": {
+        "builtin": {
+            "enabled": True, "rollback": {"enabled": True}, "secrets": [{"name": "chat", "key": "url", "env": "CHAT"}],
+        }
+    },
     "own certificate": {"tls": OWN_CERTIFICATE},
     "beside another release": {"crds": {"install": False}},
     "nothing optional": {

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from chart import AUTHORITY, CHART, OWN_CERTIFICATE, VARIANTS, needs_helm, of_kind, refusal, render, the
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.settings import S3Settings
 from realcluster import ROOT, Manifest, RealCluster, apply_definitions, namespace_on_cluster
 
@@ -83,6 +84,20 @@ def test_the_definitions_are_those_of_the_checkout() -> None:
     assert {crd["metadata"]["name"]: crd["spec"] for crd in committed} == {
         name: manifest["spec"] for name, manifest in rendered.items()
     }
+
+
+def test_the_pool_of_built_in_steps_is_there_when_it_is_asked_for() -> None:
+    def pools(**values: Any) -> dict[str, Any]:
+        orders = json.loads(the(render(**values), "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
+        return {pool["metadata"]["name"]: pool["spec"] for pool in orders["apply"]}
+
+    assert set(pools()) == {"default", "warm"}
+    secrets = [{"name": "chat", "key": "url", "env": "CHAT"}]
+    builtin = pools(builtin={"enabled": True, "secrets": secrets})["builtin"]
+    assert builtin == {
+        "executor": "Builtin", "minAgents": 1, "maxAgents": 2, "slots": 16, "builtin": {"secrets": secrets},
+    }  # fmt: skip
+    AgentPoolSpec.model_validate(builtin)
 
 
 def test_the_pools_are_applied_in_every_watched_namespace_by_a_hook() -> None:

@@ -17,6 +17,7 @@ CONTROLLER = Place(HOME, {**NAME, "app.kubernetes.io/component": "controller", "
 API = Place(HOME, {**NAME, "app.kubernetes.io/component": "api", "dawg.dev/role": "api"})
 AGENT = Place("team-a", {"dawg.dev/role": "agent", "dawg.dev/pool": "default"})
 WARM = Place("team-a", {"dawg.dev/role": "agent", "dawg.dev/executor": "Process"})
+STEPS = Place("team-a", {"dawg.dev/role": "agent", "dawg.dev/executor": "Builtin"})
 TASK = Place("team-a", {"dawg.dev/role": "task"})
 STRANGER = Place("elsewhere", {"dawg.dev/role": "agent"})
 NEIGHBOUR = Place(HOME, {"app": "something"})
@@ -113,8 +114,16 @@ def test_tests_find_names_even_where_the_net_is_shut() -> None:
     assert not may_reach(policies, TASK, dns, 9153)
 
 
+def test_built_in_steps_reach_services_and_our_doors_and_nobody_reaches_them() -> None:
+    policies = of_kind(render(namespaces=["team-a"]), "NetworkPolicy")
+    for target, port in ((DATABASE, 5432), (CONTROLLER, 8443), (API, 8444), (Place("elsewhere"), 443)):
+        assert may_reach(policies, STEPS, target, port)
+    assert not may_reach(policies, TASK, STEPS, 8081)
+    assert not may_reach(policies, STEPS, API, 9090)
+
+
 def test_the_clouds_metadata_service_is_out_of_reach() -> None:
-    for policy in ("dawg-tasks", "dawg-warm"):
+    for policy in ("dawg-tasks", "dawg-warm", "dawg-steps"):
         rules = the(render(), "NetworkPolicy", policy)["spec"]["egress"]
         blocks = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
         assert [block["except"] for block in blocks if block["cidr"] == "0.0.0.0/0"] == [["169.254.169.254/32"]]

@@ -72,6 +72,15 @@ def test_agents_change_nothing() -> None:
     assert "secrets" not in {resource for _, resource, _ in rules("dawg", "dawg-agent")}
 
 
+def test_built_in_steps_read_how_much_pods_use_and_change_deployments_only_where_they_may_roll_back() -> None:
+    measured = {("metrics.k8s.io", "pods", verb) for verb in ("get", "list")}
+    rollback = {("apps", "deployments", verb) for verb in ("get", "list", "patch")}
+    rollback |= {("apps", "replicasets", verb) for verb in ("get", "list")}
+
+    assert rules("dawg", "dawg-steps") == rules("dawg", "dawg-steps", builtin={"enabled": True}) == measured
+    assert rules("dawg", "dawg-steps", builtin={"rollback": {"enabled": True}}) == measured | rollback
+
+
 def test_tests_may_do_nothing() -> None:
     assert rules("dawg", "dawg-task") == set()
     account = the(render(), "ServiceAccount", "dawg-task")
