@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dawg_orchestrator.controller.records import Run
@@ -32,6 +32,9 @@ from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 if TYPE_CHECKING:
     from dawg_orchestrator.controller.desk import Desk, Peer
+
+
+_BEGUN_IS_TOLD_AFTER = timedelta(seconds=0.2)
 
 
 def hear_hello(desk: Desk, peer: Peer, hello: Hello, now: datetime) -> list[FromController]:
@@ -122,11 +125,14 @@ def _hear_progress(desk: Desk, agent: Agent, message: Progress, now: datetime) -
     state = run.states[message.attempt.index]
     if not state.running or state.attempt != message.attempt.attempt:
         return
+    commit = run.commit
     take_commit(run, message.commit)
     started_at = _by_our_clock(message.started_at, state, now) if message.started_at else state.started_at
     changed = replace(state, reason=message.reason, message=message.message[:1000], started_at=started_at)
     desk.set_state(run, message.attempt.index, changed)
-    desk.wake_run(run)
+    # That a test has begun decides nothing: most tests of milliseconds have ended before anybody need know it.
+    only_begun = message.reason is Reason.RUNNING and run.commit == commit
+    desk.wake_run(run, now + _BEGUN_IS_TOLD_AFTER if only_begun else None)
 
 
 def _by_our_clock(started_at: datetime, state: TaskState, now: datetime) -> datetime:
