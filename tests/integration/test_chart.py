@@ -155,6 +155,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a bucket without its keys": ({"api": {"files": {"url": "s3://dawg"}}}, "/api/files/secretName"),
     "no bucket": ({"api": {"files": {"url": "https://dawg", "secretName": "keys"}}}, "/api/files/url"),
+    "webhooks in the clear": (
+        {"webhooks": {"enabled": True, "senderNamespaceLabels": {"a": "b"}, "ingress": {"enabled": True, "host": "h"}}},
+        "tlsSecretName",
+    ),
+    "a way to webhooks that leads nowhere": (
+        {"webhooks": {"ingress": {"enabled": True, "host": "h", "tlsSecretName": "t"}}}, "/webhooks",
+    ),
     "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
     "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),
     "a namespace": ({"namespaces": ["Team A"]}, "/namespaces/0"),

@@ -218,15 +218,20 @@ def _written(folder: Path) -> float:
 async def _forget_the_old(services: Services) -> None:
     """Delete by age in small batches. Never before all runs are known: those that still exist must stay."""
     while True:
+        all_known = services.follower.synced
         try:
-            while services.follower.synced:
-                before = now() - services.settings.retention
-                gone = await services.history.retention.forget(before, alive=services.follower.seen.existing)
-                services.metrics.forgotten.inc(gone)
-                if gone < RUNS_AT_ONCE:
-                    break
-            await services.history.step_states.forget(now() - services.settings.step_state_retention)
-            await services.history.deliveries.forget(now() - services.settings.retention)
+            if all_known:
+                await _forget_runs(services)
+                await services.history.step_states.forget(now() - services.settings.step_state_retention)
+                await services.history.deliveries.forget(now() - services.settings.retention)
         except StoreError as error:
             _log.error("what is old is not deleted", error=str(error)[:300])
-        await asyncio.sleep(_RETENTION_EVERY.total_seconds() if services.follower.synced else 1.0)
+        await asyncio.sleep(_RETENTION_EVERY.total_seconds() if all_known else 1.0)
+
+
+async def _forget_runs(services: Services) -> None:
+    gone = RUNS_AT_ONCE
+    while gone >= RUNS_AT_ONCE:
+        before = now() - services.settings.retention
+        gone = await services.history.retention.forget(before, alive=services.follower.seen.existing)
+        services.metrics.forgotten.inc(gone)
