@@ -12,7 +12,6 @@ from typing import Any
 from aiohttp import web
 
 from dawg_agent.kube import Kube
-from dawg_agent.settings import StepSettings
 from dawg_agent.step import Bench, StepAttempt
 from dawg_agent.steps.addresses import Addresses
 from dawg_agent.steps.kept import Kept
@@ -103,10 +102,12 @@ class StepBench:
         """One attempt of a step of the Workflow ``watch``."""
         ref = AttemptRef(namespace=self.namespace, run=f"{run}-name", run_uid=run, index=1, attempt=1)
         order = StepOrder(uses=uses, inputs=inputs, workflow="watch", tasks=dict(tasks or {}))
-        settings = StepSettings(self.secrets)
-        bench = Bench(CARRY_OUT, Addresses(settings.addresses), Kept(self.door, self.patience), self.kube)
         held = Held(lease=LeaseId(term=1, number=1), attempt=ref)
-        return StepAttempt(held, "the-task", order, bench, self.told.append)
+        return StepAttempt(held, "the-task", order, self.bench(), self.told.append)
+
+    def bench(self) -> Bench:
+        """What the agent's steps share."""
+        return Bench(CARRY_OUT, Addresses(self.secrets), Kept(self.door, self.patience), self.kube)
 
     async def carry_out(self, uses: str, **more: Any) -> TaskResult:
         """Carry one out; no secret may be in what is reported."""

@@ -8,13 +8,14 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from aiohttp import WSMsgType, web
 
+from dawg_agent.agent import Agent
 from dawg_agent.desk import Desk
 from dawg_agent.session import Session
 from dawg_agent.settings import AgentSettings, read_agent_settings
@@ -34,10 +35,12 @@ from dawg_orchestrator.resources.protocol import (
     NotLeader,
     Progress,
     Report,
+    StepOrder,
     Welcome,
 )
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
+from integration.agent.stepbench import a_bench, serving
 
 ATTEMPT = AttemptRef(namespace="shop", run="checkout-x", run_uid="run-1", index=0, attempt=1)
 LEASE = LeaseId(term=2, number=1)
@@ -246,6 +249,44 @@ async def test_a_new_leader_hears_what_is_held_and_may_revoke_it(
 
         assert [held.lease for held in (await leader.hear(Hello)).holding] == [LEASE]
         await agent.until(lambda: agent.cancelled == [(LEASE, True)])
+
+
+async def test_an_agent_of_built_in_steps_carries_them_out_while_no_controller_leads(
+    settings: AgentSettings, certificates: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    leader, stopping = Controller(welcome()), asyncio.Event()
+    release = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    async with leader.serving(certificates), a_bench(tmp_path) as bench, serving(web.get("/", slow)) as url:
+        monkeypatch.setattr(Session, "_addresses", lambda _: asyncio.sleep(0, [(2, leader.address)]))
+        ours = replace(settings, controller_port=leader.port, leave_within=timedelta())
+        agent = Agent(ours, bench.kube, bench.door, bench=bench.bench())
+        living = asyncio.create_task(agent.live(stopping))
+        await leader.hear(Hello)
+        check = {"checks": [{"name": "web", "http": {"url": url}}], "timeout": "20s"}
+        order = StepOrder(uses="health-check", inputs=check)
+        await leader.say(Grant(lease=LEASE, attempt=ATTEMPT, key="look", step=order))
+        progress = await leader.hear(Progress)
+        leader.answer = NotLeader
+        await leader.sockets[-1].close()
+        await leader.hear(Hello)
+        release.set()
+        await asyncio.sleep(0.2)
+        leader.answer = welcome(3)
+        while not (said := await leader.hear(Hello)).finished:
+            pass
+        stopping.set()
+        await living
+
+    assert (progress.reason, progress.started_at is not None) == (Reason.RUNNING, True)
+    [finished] = [one for one in said.finished if one.lease == LEASE]
+    assert (finished.result.exit_code, finished.result.message) == (0, "all 1 targets are healthy")
 
 
 async def test_a_former_leader_is_not_followed(

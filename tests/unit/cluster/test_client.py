@@ -287,6 +287,19 @@ async def test_a_secret_reaches_a_test_only_with_its_owners_label(
     assert "PartialObjectMetadata" in apiserver.asked[0][3]["Accept"]
 
 
+@pytest.mark.parametrize("label", [names.FOR_TESTS, names.FOR_STEPS])
+async def test_a_secret_reaches_built_in_steps_only_with_a_label_of_its_own(
+    cluster: Cluster, apiserver: Apiserver, label: str
+) -> None:
+    apiserver.lay_out("GET", f"{SECRETS.path(NAMESPACE)}/s", 200, {"metadata": {"labels": {label: "true"}}})
+
+    if label == names.FOR_STEPS:
+        await carry_out.check_step_secrets(cluster, NAMESPACE, ["s"])
+    else:
+        with pytest.raises(carry_out.Refused, match=r"dawg\.dev/for-steps=true"):
+            await carry_out.check_step_secrets(cluster, NAMESPACE, ["s"])
+
+
 @pytest.mark.parametrize(
     ("url", "hosts", "allowed"),
     [
