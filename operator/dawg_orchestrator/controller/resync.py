@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
@@ -71,17 +71,73 @@ async def keep_in_step(
 ) -> None:
     """For ever: find what exists and is not on the desk, and what is on the desk and no longer exists."""
     wait = FIRST_SECONDS
+    strays = {namespace: StrayJobs(cluster, namespace, desk) for namespace in namespaces}
     while True:
         await asyncio.sleep(wait)
         wait = EVERY_SECONDS
         for namespace in namespaces:
             try:
-                await _compare(cluster, namespace, desk, forget_run)
+                await _compare(cluster, namespace, desk, forget_run, strays[namespace])
             except ClusterError as error:
                 log.warning("resync failed; it is tried again later", namespace=namespace, error=str(error))
 
 
-async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Callable[[str], Awaitable[None]]) -> None:
+class StrayJobs:
+    """Jobs that run though their run is over: a creation that the network delivered late, or twice.
+
+    Jobs whose test has ended are kept for people, some of them with their pod. One whose test has not is ended when it
+    is found so for the second time: the verdict of a run is taken before Kubernetes says that its Job is complete.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, desk: Desk) -> None:
+        self._cluster, self._namespace, self._desk = cluster, namespace, desk
+        self._suspects: set[str] = set()
+        self._ended: set[str] = set()
+
+    async def end(self, live: Mapping[str, JsonObject]) -> None:
+        """Look at the Jobs that exist, by uid."""
+        before, self._suspects = self._suspects, set()
+        self._ended &= live.keys()
+        for uid, metadata in live.items():
+            if uid in self._ended or _matters(self._desk, JOBS, metadata) or "deletionTimestamp" in metadata:
+                continue
+            if await self._has_ended(metadata["name"]):
+                self._ended.add(uid)
+            elif uid not in before:
+                self._suspects.add(uid)
+            elif await self._is_over(metadata):
+                log.warning("a Job ran on after its run was over", namespace=self._namespace, name=metadata["name"])
+                await self._cluster.delete(JOBS, self._namespace, metadata["name"], uid=uid, propagation="Foreground")
+
+    async def _has_ended(self, job: str) -> bool:
+        try:
+            status = (await self._cluster.get(JOBS, self._namespace, job)).get("status") or {}
+        except NotFound:
+            return True
+        if any(condition.get("status") == "True" for condition in status.get("conditions") or ()):
+            return True
+        pods, _ = await self._cluster.list(
+            PODS, self._namespace, {"labelSelector": f"batch.kubernetes.io/job-name={job}"}
+        )
+        containers = [one for pod in pods for one in (pod.get("status") or {}).get("containerStatuses") or ()]
+        return any(one["name"] == "test" and "terminated" in (one.get("state") or {}) for one in containers)
+
+    async def _is_over(self, job: JsonObject) -> bool:
+        """Whether the Job's run has its verdict, by the cluster's own word; of one that is gone Kubernetes ends it."""
+        run = (job.get("annotations") or {}).get(names.RUN_NAME)
+        if run is None:
+            return False
+        try:
+            found = await self._cluster.get(TESTRUNS, self._namespace, run)
+        except NotFound:
+            return False
+        same = found["metadata"]["uid"] == (job.get("labels") or {}).get(names.RUN)
+        return same and bool((found.get("status") or {}).get("verdict"))
+
+
+async def _compare(
+    cluster: Cluster, namespace: str, desk: Desk, forget_run: Callable[[str], Awaitable[None]], strays: StrayJobs
+) -> None:
     await _compare_whole(cluster, namespace, desk)
     for resource in (PODS, JOBS, TESTRUNS):
         known_before = _known(desk, resource, namespace)
@@ -92,6 +148,8 @@ async def _compare(cluster: Cluster, namespace: str, desk: Desk, forget_run: Cal
                 await _fetch(cluster, resource, namespace, metadata["name"], desk)
         for uid in known_before.keys() - live.keys():
             await _verify_gone(cluster, resource, namespace, uid, known_before[uid], desk, forget_run)
+        if resource is JOBS:
+            await strays.end(live)
 
 
 async def _compare_whole(cluster: Cluster, namespace: str, desk: Desk) -> None:
