@@ -52,10 +52,11 @@ def field_names(model: type[BaseModel]) -> list[str]:
 
 
 def leaves(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The paths of a chart's values; requests and limits of a container are one of them."""
+    """The paths of a chart's values; what a container asks for is one of them, and so are labels."""
     for name, value in values.items():
         path = f"{above}.{name}" if above else name
-        yield from leaves(value, path) if isinstance(value, dict) and value and name != "resources" else (path,)
+        whole = name in ("resources", "matchLabels")
+        yield from leaves(value, path) if isinstance(value, dict) and value and not whole else (path,)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""Run by the chart's hooks, with nothing but Python: pools and Workflows after an install, no agents after an uninstall.
+"""Run by the chart's hooks, with Python alone: pools and Workflows after an install, no agents after an uninstall.
 
 Its argument is a file of orders: ``{"apply": [object, ...]}`` or ``{"removeAgentsOf": [namespace, ...]}``.
 """
