@@ -10,10 +10,12 @@ from typing import Any
 from dawg_orchestrator.api.auth import Clock, Kept
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Cluster
 from dawg_orchestrator.errors import Forbidden, NotFound
+from dawg_orchestrator.resources.testrun import TestRunSpec
 
 _KEPT_SECONDS = 3600.0  # a revision never changes
 _MOST_KEPT = 500
-_OWN = ("workflowRef", "cancelled")  # of the run itself, whatever was frozen
+_OWN = ("workflowRef", "cancelled", "ttlAfterFinished")  # of the run itself, whatever was frozen
+_USUAL_PRIORITY = TestRunSpec().priority  # of a run that asks for none: then its Workflow's counts
 
 
 class Contents:
@@ -36,7 +38,10 @@ class Contents:
         if frozen is None:
             return testrun
         self._kept.put(uid, frozen)
-        return {**testrun, "spec": {**frozen, **{name: spec[name] for name in _OWN if name in spec}}}
+        own = {name: spec[name] for name in _OWN if name in spec}
+        if spec.get("priority", _USUAL_PRIORITY) != _USUAL_PRIORITY:
+            own["priority"] = spec["priority"]
+        return {**testrun, "spec": {**frozen, **own}}
 
     async def _read(self, testrun: dict[str, Any]) -> dict[str, Any] | None:
         metadata, name = testrun["metadata"], (testrun.get("status") or {}).get("workflowRevision")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
 from dawg_orchestrator.cluster.pods import owner
-from dawg_orchestrator.cluster.scheduled import create_or_find
+from dawg_orchestrator.cluster.scheduled import RunRefused, create_or_find
 from dawg_orchestrator.planning.plan import WantedRun
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.testrun import TestRunSpec
@@ -27,8 +29,37 @@ class Parent:
 
 
 async def start_run(cluster: Cluster, parent: Parent, index: int, wanted: WantedRun) -> JsonObject:
-    """The run, created or found; RunRefused when it can never be."""
-    return await create_or_find(cluster, parent.namespace, run_manifest(parent, index, wanted), parent.uid)
+    """The run, created or found; RunRefused when it can never be, or somebody else has made another of its name."""
+    body = run_manifest(parent, index, wanted)
+    found = await create_or_find(cluster, parent.namespace, body, parent.uid)
+    if not _is_the_one(found, body, parent):
+        raise RunRefused(f"a TestRun named {wanted.name} exists and is not what the step asks for; delete it")
+    return found
+
+
+def _is_the_one(found: JsonObject, wanted: JsonObject, parent: Parent) -> bool:
+    """Whether a run that was there is what would have been created, whatever people may change of it."""
+    metadata, marks = found["metadata"], wanted["metadata"]
+    same = all(
+        (metadata.get(place) or {}).get(key) == value
+        for place in ("labels", "annotations") for key, value in marks[place].items()
+    )  # fmt: skip
+    try:
+        there, asked = (TestRunSpec.model_validate(obj.get("spec") or {}) for obj in (found, wanted))
+    except ValidationError:
+        return False
+    return same and _fixed(there, parent) == _fixed(asked, parent)
+
+
+def _fixed(spec: TestRunSpec, parent: Parent) -> TestRunSpec:
+    """The spec without what people may change, and with the commit that the revision was found to be."""
+    fixed = spec.model_copy(update={"priority": "medium", "cancelled": False, "ttl_after_finished": None})
+    ours = parent.spec.source.git if parent.spec.source is not None else None
+    git = spec.source.git if spec.source is not None else None
+    if spec.source is None or git is None or ours is None or git.revision != ours.revision:
+        return fixed
+    resolved = git.model_copy(update={"revision": parent.commit or git.revision})
+    return fixed.model_copy(update={"source": spec.source.model_copy(update={"git": resolved})})
 
 
 def run_manifest(parent: Parent, index: int, wanted: WantedRun) -> JsonObject:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
-from dawg_orchestrator.controller.family import Family
+from dawg_orchestrator.controller.family import Family, task_index
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
@@ -42,11 +42,11 @@ from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef, Finished, FromAgent, FromController, Hello
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.steps import step_of
-from dawg_orchestrator.resources.verdict import Verdict
 
 __all__ = ["MARKED_REMOVABLE", "Desk", "Peer", "PoolKey"]
 
 JsonObject = dict[str, Any]
+_K = TypeVar("_K")
 _REMEMBER_OVER = 20_000  # runs; a watch event is never later than that many others
 
 
@@ -75,7 +75,8 @@ class Desk:
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
-        self._without_content: dict[WorkflowKey, set[str]] = defaultdict(set)  # uids of runs by their Workflow
+        self._without_content: dict[WorkflowKey, set[str]] = {}  # uids of runs by their Workflow
+        self._unread: dict[str, set[str]] = {}  # by namespace: those of them that are under way, says their status
         self._uid_by_name: dict[PoolKey, str] = {}
         self.jobs = JobBook()
         self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -133,8 +134,12 @@ class Desk:
         self.runs[uid] = run
         self._uid_by_name[run.namespace, run.name] = uid
         self.of_root[run.root] += 1
-        if run.workflow is not None and run.graph is None:
-            self._without_content[run.namespace, run.workflow].add(uid)
+        if run.parent is not None and task_index(obj) is not None:
+            self.family.appeared(run.parent, uid)
+        if run.workflow is not None and run.invalid is None:
+            self._without_content.setdefault((run.namespace, run.workflow), set()).add(uid)
+            if "startTime" in (obj.get("status") or {}):
+                self._unread.setdefault(run.namespace, set()).add(uid)
         self._take_in_content(run)
         return run
 
@@ -149,13 +154,28 @@ class Desk:
     def give_content(self, run: Run, content: Content, revision: str, now: datetime) -> None:
         """The run of a Workflow learns what it carries out."""
         records.give_content(run, content, revision, now)
-        self._without_content[run.namespace, run.workflow or ""].discard(run.uid)
         self._take_in_content(run)
+        self._is_read(run)
 
     def refuse_content(self, run: Run, why: tuple[Reason, str]) -> None:
         """What the run of a Workflow asks for cannot be carried out."""
         run.invalid = why
-        self._without_content[run.namespace, run.workflow or ""].discard(run.uid)
+        self._is_read(run)
+
+    def unread_beside(self, run: Run) -> tuple[str, ...]:
+        """Runs under way in its namespace of which nobody knows yet to which concurrency group they belong."""
+        if run.group is None:
+            return ()
+        return tuple(sorted(self.runs[uid].name for uid in self._unread.get(run.namespace, ()) if uid != run.uid))
+
+    def _is_read(self, run: Run) -> None:
+        """What the run of a Workflow carries out is known, or will never be."""
+        key = (run.namespace, run.workflow or "")
+        _discard(self._without_content, key, run.uid)
+        if _discard(self._unread, run.namespace, run.uid) and run.namespace not in self._unread:
+            for other in self.runs.values():
+                if other.namespace == run.namespace and other.group is not None and other.started_at is None:
+                    self.wake_run(other)
 
     def _heed_former_leader(self, run: Run, before: JsonObject) -> None:
         for index in records.heed_former_leader(run, before, self.serving_since):
@@ -188,12 +208,12 @@ class Desk:
     def _leave_family(self, run: Run) -> None:
         self.family.forget(run.uid)
         if run.parent is not None:
-            self.family.ended(run.parent)
+            self.family.ended(run.parent, run.uid)
         self.of_root[run.root] -= 1
         if not self.of_root[run.root]:
             del self.of_root[run.root]
         if run.workflow is not None:
-            self._without_content[run.namespace, run.workflow].discard(run.uid)
+            self._is_read(run)
 
     def run_named(self, namespace: str, name: str) -> Run | None:
         """The unfinished run of that name."""
@@ -431,6 +451,25 @@ class Desk:
         self.wake_run(run)
         self.wake_pool((run.namespace, pool_of(run.spec, cell.task)))
 
+    def runs_started(self, run: Run, index: int, created: list[JsonObject]) -> None:
+        """All runs that a step asked for are there. Status keeps their names: one that is deleted must be missed."""
+        self.family.started(run.uid, index, created)
+        for obj in created:
+            self.see_run(obj)
+        run.outputs[index] = {"runs": ",".join(obj["metadata"]["name"] for obj in created)}
+        state = run.states[index]
+        if state.running and state.reason is Reason.STARTING:
+            self.set_state(run, index, replace(state, reason=Reason.WAITING_FOR_RUNS))
+        self.wake_run(run)
+
+    def runs_refused(self, run: Run, index: int, message: str, now: datetime) -> None:
+        """A run that a step asked for can never be; those that are there already are ended first."""
+        state = run.states[index]
+        if state.running and state.stopping is None:
+            self.set_state(run, index, progress.stop(replace(state, message=message), Reason.RUN_REFUSED, now))
+        self.family.not_listed(run.uid)
+        self.wake_run(run)
+
     # What others ask
 
     def running_in(self, key: PoolKey) -> int:
@@ -509,6 +548,8 @@ class Desk:
         concurrency = run.spec.concurrency
         if concurrency is None or run.group is None or run.started_at is not None:
             return True
+        if self.unread_beside(run):
+            return False
         inside = {uid for uid in self.groups[run.group] if uid in self.runs and self.runs[uid].started_at is not None}
         inside |= entering[run.group]
         if run.uid not in inside and len(inside) >= concurrency.max:
@@ -547,24 +588,8 @@ class Desk:
             self.wake_run(self.runs[uid])
 
     def _wake_without_content(self, workflow: WorkflowKey) -> None:
-        for uid in self._without_content.get(workflow, ()):
+        for uid in sorted(self._without_content.get(workflow, ())):
             self._wake_uid(uid)
-
-    def runs_started(self, run: Run, index: int, created: Iterable[JsonObject]) -> None:
-        """All runs that a step asked for are there."""
-        self.family.started(run.uid, index, created)
-        state = run.states[index]
-        if state.running and state.reason is Reason.STARTING:
-            self.set_state(run, index, replace(state, reason=Reason.WAITING_FOR_RUNS))
-        self.wake_run(run)
-
-    def runs_refused(self, run: Run, index: int, message: str, now: datetime) -> None:
-        """A run that a step asked for can never be."""
-        state = run.states[index]
-        if state.running:
-            failed = progress.settled(state, Verdict.FAILED, Reason.RUN_REFUSED, message, now)
-            self.set_state(run, index, failed)
-        self.wake_run(run)
 
     def _wake_waiting(self, key: PoolKey) -> None:
         """Runs that wait for a pool that came, went or changed."""
@@ -573,3 +598,14 @@ class Desk:
 
     def _runs_in(self, key: PoolKey) -> Iterable[Run]:
         return [run for run in self.runs.values() if run.namespace == key[0] and key[1] in records.pools_of(run)]
+
+
+def _discard(sets: dict[_K, set[str]], key: _K, uid: str) -> bool:
+    """Take a uid out of the set of a key, and the key with the last one; whether it was there."""
+    known = sets.get(key, set())
+    if uid not in known:
+        return False
+    known.discard(uid)
+    if not known:
+        del sets[key]
+    return True

@@ -24,7 +24,12 @@ class Family:
     def __init__(self, wake: Callable[[str], None]) -> None:
         self._children: dict[str, dict[tuple[int, str], ChildRun]] = defaultdict(dict)  # (index, uid)
         self._listed: set[str] = set()
+        self._unfinished: dict[str, set[str]] = {}  # uids of runs on the desk that steps of each have started
         self._wake = wake
+
+    def has_unfinished(self, parent: str) -> bool:
+        """Whether a run that a step of it has started is on the desk, whatever its own status says."""
+        return parent in self._unfinished
 
     def is_listed(self, parent: str) -> bool:
         """Whether what is known of the run's children is as the cluster has it."""
@@ -57,8 +62,19 @@ class Family:
         for obj in created:
             self._children[parent].setdefault((index, obj["metadata"]["uid"]), child_run(obj))
 
-    def ended(self, parent: str) -> None:
-        """A child has its verdict or is gone; which one, the cluster knows."""
+    def appeared(self, parent: str, child: str) -> None:
+        """A run that a step has started is on the desk; one that nobody knew of asks for another list."""
+        self._unfinished.setdefault(parent, set()).add(child)
+        if not any(uid == child for _, uid in self._children.get(parent, ())):
+            self._listed.discard(parent)
+            self._wake(parent)
+
+    def ended(self, parent: str, child: str) -> None:
+        """A child has its verdict or is gone; which of both, the cluster knows."""
+        unfinished = self._unfinished.get(parent, set())
+        unfinished.discard(child)
+        if not unfinished:
+            self._unfinished.pop(parent, None)
         self._listed.discard(parent)
         self._wake(parent)
 

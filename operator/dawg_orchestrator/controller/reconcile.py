@@ -125,21 +125,23 @@ class Reconciler:
             # Whose turn it was keeps it: a usual look would only ask for another turn.
             self._queue.add(Key(IN_TURN if in_turn else "TestRun", run.namespace, run.name), due)
             return
-        await self._advance(run, at_once=in_turn)
+        _, failed = await self._advance(run, at_once=in_turn)
+        if failed is not None:
+            raise failed
 
-    async def _advance(self, run: Run, *, at_once: bool = False) -> bool:
-        """Plan, carry out, report; returns whether status says now what was planned.
+    async def _advance(self, run: Run, *, at_once: bool = False) -> tuple[bool, ClusterError | None]:
+        """Plan, carry out, report; returns whether status says now what was planned, and what is to be tried again.
 
         One at a time for a run: the status of an older plan must not be written after that of a newer one.
         """
         async with run.advancing:
             if self._desk.runs.get(run.uid) is not run:
-                return False
-            await self._prepare(run)
+                return False, None
+            failed = await self._prepare(run)
             run.looked_at = self._clock()
             plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
-            await self._carry_out(run, plan)
-            again = await self._reporter.report(run, plan, contained, at_once=at_once)
+            failed = await self._carry_out(run, plan) or failed
+            again = await self._reporter.report(run, plan, contained, at_once=at_once or plan.record_first)
             if again is None:
                 # Only now: a Job is the proof of its attempt until status has it.
                 await self._clear_away(run, plan)
@@ -149,25 +151,36 @@ class Reconciler:
             self._desk.wake_run(run, again)
         if plan.check_again_at is not None and not plan.finished:
             self._desk.wake_run(run, plan.check_again_at)
-        return again is None
+        if again is None and plan.record_first and self._desk.runs.get(run.uid) is run:
+            self._desk.wake_run(run)
+        return again is None, failed
 
-    async def _prepare(self, run: Run) -> None:
-        """What a plan needs and the desk does not have: a Workflow's content, and what became of runs of steps."""
+    async def _prepare(self, run: Run) -> ClusterError | None:
+        """What a plan needs and the desk does not have: a Workflow's content, and what became of runs of steps.
+
+        Without the latter a plan is still worth carrying out; returns why they could not be listed.
+        """
         if run.graph is None and run.invalid is None:
             await self._contents.give(run)
-        if run.graph is None or not run.graph.has_steps or self._desk.family.is_listed(run.uid):
-            return
-        pairs = zip(run.graph.cells, run.states, strict=True)
-        if any(state.running and state.agent is None and cell.task.uses is not None for cell, state in pairs):
-            self._desk.family.listing(run.uid)
-            try:
-                found = await started.runs_of(self._cluster, run.namespace, run.uid)
-            except ClusterError:
-                self._desk.family.not_listed(run.uid)
-                raise
-            self._desk.family.take_list(run.uid, found)
+        family = self._desk.family
+        if run.graph is None or not run.graph.has_steps or family.is_listed(run.uid):
+            return None
+        under_way = (run.states[index] for index in run.graph.steps)
+        if not family.has_unfinished(run.uid) and not any(s.running and s.agent is None for s in under_way):
+            return None
+        family.listing(run.uid)
+        try:
+            found = await started.runs_of(self._cluster, run.namespace, run.uid)
+        except ClusterError as error:
+            family.not_listed(run.uid)
+            return error
+        if self._desk.runs.get(run.uid) is run:
+            family.take_list(run.uid, found)
+        return None
 
-    async def _carry_out(self, run: Run, plan: RunPlan) -> None:
+    async def _carry_out(self, run: Run, plan: RunPlan) -> ClusterError | None:
+        """Returns what went wrong with runs of steps: the run's other tasks must not wait until that succeeds."""
+        failed: ClusterError | None = None
         for action in plan.actions:
             match action:
                 case StopAttempt(index, reason):
@@ -175,26 +188,36 @@ class Reconciler:
                 case CancelRun(_, uid):
                     self._desk.supersede(uid)
                 case StartRuns():
-                    await self._start_runs(run, action)
+                    failed = await self._start_runs(run, action) or failed
                 case StopRuns(index):
-                    await self._stop_runs(run, index)
+                    failed = await self._stop_runs(run, index) or failed
                 case DeleteJob():
                     continue  # after the report
+        return failed
 
-    async def _start_runs(self, run: Run, action: StartRuns) -> None:
+    async def _start_runs(self, run: Run, action: StartRuns) -> ClusterError | None:
         parent = started.Parent(run.namespace, run.name, run.uid, run.root, run.depth, run.spec, run.commit)
         try:
             made = [await started.start_run(self._cluster, parent, action.index, wanted) for wanted in action.runs]
         except RunRefused as error:
             self._desk.runs_refused(run, action.index, str(error), self._clock())
-            return
-        self._desk.runs_started(run, action.index, made)
+        except ClusterError as error:
+            self._desk.family.not_listed(run.uid)  # some of them may be there
+            return error
+        else:
+            if self._desk.runs.get(run.uid) is run:
+                self._desk.runs_started(run, action.index, made)
+        return None
 
-    async def _stop_runs(self, run: Run, index: int) -> None:
+    async def _stop_runs(self, run: Run, index: int) -> ClusterError | None:
         for child in self._desk.family.of(run.uid, [index]).get(index, ()):
             known = self._desk.runs.get(child.uid)
             if child.verdict is None and not child.gone and not (known is not None and known.spec.cancelled):
-                await stop_run(self._cluster, run.namespace, child.name)
+                try:
+                    await stop_run(self._cluster, run.namespace, child.name)
+                except ClusterError as error:
+                    return error
+        return None
 
     async def _clear_away(self, run: Run, plan: RunPlan) -> None:
         for action in plan.actions:
@@ -213,7 +236,10 @@ class Reconciler:
     async def _record_start(self, run: Run) -> None:
         """Return once status says what has been started; Conflict when others write it, or the run is gone."""
         for _ in range(_RECORD_TRIES):
-            if await self._advance(run, at_once=True) and self._desk.runs.get(run.uid) is run:
+            recorded, failed = await self._advance(run, at_once=True)
+            if failed is not None:
+                self._desk.wake_run(run)  # that look tries it again, and backs off
+            if recorded and self._desk.runs.get(run.uid) is run:
                 return
         raise Conflict(f"what starts in {run.namespace}/{run.name} could not be recorded", 409)
 

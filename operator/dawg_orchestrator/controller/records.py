@@ -41,6 +41,7 @@ _GITOPS_MARKS = (
     "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name",
 )  # fmt: skip
 _EMPTY_SPEC = TestRunSpec()
+_NO_APPROVALS: Mapping[str, Approval] = {}
 _PACKED_OVER = 512  # bytes
 _graphs: WeakValueDictionary[bytes, Graph] = WeakValueDictionary()  # by the digest of the tasks as declared
 
@@ -77,7 +78,7 @@ class Run:
     parent: str | None = None  # uid of the run whose step or end asked for it
     root: str = ""  # uid of the run that it all goes back to
     depth: int = 0  # how many runs stand above it
-    approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
+    approvals: Mapping[str, Approval] = field(default_factory=lambda: _NO_APPROVALS)  # by task
     ready: tuple[QueuedTask, ...] = ()
     awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
     advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
@@ -196,7 +197,7 @@ def _approvals(metadata: Mapping[str, Any]) -> Mapping[str, Approval]:
         key.removeprefix(names.APPROVAL): read_approval(text)
         for key, text in (metadata.get("annotations") or {}).items() if key.startswith(names.APPROVAL)
     }  # fmt: skip
-    return {task: approval for task, approval in said.items() if approval is not None}
+    return {task: approval for task, approval in said.items() if approval is not None} or _NO_APPROVALS
 
 
 def give_content(run: Run, content: Content, revision: str, now: datetime) -> None:
@@ -209,8 +210,9 @@ def give_content(run: Run, content: Content, revision: str, now: datetime) -> No
     asked = run.spec
     kept = {"cancelled": asked.cancelled, "ttl_after_finished": asked.ttl_after_finished, "tasks": list(graph.tasks)}
     run.spec, run.graph, run.revision = content.spec.model_copy(update=kept), graph, revision
-    run.own_priority = content.spec.priority
-    if asked.priority != _EMPTY_SPEC.priority:
+    if asked.priority == _EMPTY_SPEC.priority:
+        run.own_priority = content.spec.priority
+    else:
         run.spec = run.spec.model_copy(update={"priority": asked.priority})
     try:
         _restore(run, run.status, now)

@@ -96,6 +96,7 @@ class RunFacts:
     unreachable: frozenset[int] = frozenset()  # exclusive, and its agent has been silent for long
     pools_missing_since: Mapping[str, datetime] | None = None
     group: tuple[GroupRun, ...] = ()
+    unread: tuple[str, ...] = ()  # runs under way of which it is not known yet whether they are of its group
     superseded: bool = False
     started_at: datetime | None = None  # admission: status.startTime
     commit: str | None = None

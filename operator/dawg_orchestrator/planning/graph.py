@@ -8,6 +8,7 @@ from __future__ import annotations
 import graphlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -82,7 +83,12 @@ class Graph:
     order: tuple[str, ...]
     needs: Needs
     shape: Shape = ALL_MAIN
-    has_steps: bool = False
+    steps: tuple[int, ...] = ()  # the indexes of built-in steps
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether any of its tasks is a built-in step."""
+        return bool(self.steps)
 
     def cells_of(self, names: Iterable[str]) -> list[int]:
         """The indexes of all cells of these tasks."""
@@ -105,19 +111,21 @@ def expand(spec: TestRunSpec, shape: Shape = ALL_MAIN) -> Graph:
     check_run(spec)
     tasks = spec.tasks or []
     _check_names(tasks)
-    for position, task in enumerate(tasks):
-        _check_task(f"spec.tasks[{position}]", task)
-    needs = _read_needs(tasks, shape)
+    fields = _fields(tasks, shape)
+    for place, task in zip(fields, tasks, strict=True):
+        _check_task(place, task)
+    needs = _read_needs(tasks, shape, fields)
     order = _needs_first(tasks, needs)
-    _check_inputs(tasks, order, needs)
-    _check_conditions(tasks)
+    _check_inputs(tasks, order, needs, fields)
+    _check_conditions(tasks, fields)
     cells = tuple(_cells(tasks))
     _check_keys(cells)
     of_task: dict[str, list[int]] = {}
     for cell in cells:
         of_task.setdefault(cell.task.name, []).append(cell.index)
     indexes_of = {name: tuple(indexes) for name, indexes in of_task.items()}
-    return Graph(tuple(tasks), cells, indexes_of, order, needs, shape, has_steps=any(task.uses for task in tasks))
+    steps = tuple(cell.index for cell in cells if cell.task.uses is not None)
+    return Graph(tuple(tasks), cells, indexes_of, order, needs, shape, steps)
 
 
 def pool_of(spec: TestRunSpec, task: Task) -> str:
@@ -181,6 +189,17 @@ def _check_variables(field: str, names: Iterable[str], prefix: str) -> None:
         other = seen.setdefault(variable(name), name)
         if other != name:
             raise InvalidSpec(f"{field}.{name}", f"it and {other!r} both become {prefix}{variable(name)}; rename one")
+
+
+def _fields(tasks: Sequence[Task], shape: Shape) -> list[str]:
+    """Where each task is declared: the list of its stage, and its place there."""
+    counts: Counter[str] = Counter()
+    fields = []
+    for task in tasks:
+        stage = "finally" if task.name in shape.final else "onFailure" if task.name in shape.on_failure else "tasks"
+        fields.append(f"spec.{stage}[{counts[stage]}]")
+        counts[stage] += 1
+    return fields
 
 
 def _check_names(tasks: Sequence[Task]) -> None:
@@ -249,30 +268,30 @@ def _check_step(field: str, task: Task) -> None:
         read_inputs(field, task)
 
 
-def _read_needs(tasks: Sequence[Task], shape: Shape) -> Needs:
+def _read_needs(tasks: Sequence[Task], shape: Shape, fields: Sequence[str]) -> Needs:
     """InvalidSpec for a need that no task answers to, or one that belongs to a later stage."""
     if not any(task.needs for task in tasks) and shape.on_failure == shape.final == frozenset():
         return _NO_NEEDS
     bits = {task.name: 1 << position for position, task in enumerate(tasks)}
     direct: dict[str, int] = {}
-    for position, task in enumerate(tasks):
+    for place, task in zip(fields, tasks, strict=True):
         found = 0
         for need in task.needs:
             if need not in bits:
-                raise InvalidSpec(f"spec.tasks[{position}].needs", f"no task is named {need!r}")
+                raise InvalidSpec(f"{place}.needs", f"no task is named {need!r}")
             found |= bits[need]
         direct[task.name] = found
-    return Needs(bits, direct, _read_stages(tasks, bits, direct, shape))
+    return Needs(bits, direct, _read_stages(tasks, bits, direct, shape, fields))
 
 
 def _read_stages(
-    tasks: Sequence[Task], bits: Mapping[str, int], direct: Mapping[str, int], shape: Shape
+    tasks: Sequence[Task], bits: Mapping[str, int], direct: Mapping[str, int], shape: Shape, fields: Sequence[str]
 ) -> dict[str, int]:
     main = sum(bits[task.name] for task in tasks if shape.is_main(task.name))
     failure = sum(bits[name] for name in shape.on_failure)
     final = sum(bits[name] for name in shape.final)
     stages = {}
-    for position, task in enumerate(tasks):
+    for place, task in zip(fields, tasks, strict=True):
         earlier = 0
         if task.name in shape.final:
             earlier, later = main | failure, 0
@@ -281,9 +300,7 @@ def _read_stages(
         else:
             later = failure | final
         if direct[task.name] & later:
-            raise InvalidSpec(
-                f"spec.tasks[{position}].needs", "it needs a task of onFailure or finally, which come later"
-            )
+            raise InvalidSpec(f"{place}.needs", "it needs a task of onFailure or finally, which come later")
         if earlier:
             stages[task.name] = earlier
     return stages
@@ -320,16 +337,14 @@ def _circle(tasks: Sequence[Task]) -> InvalidSpec:
     raise AssertionError("tasks that all wait for one another are a circle")
 
 
-def _check_inputs(tasks: Sequence[Task], order: Sequence[str], needs: Needs) -> None:
+def _check_inputs(tasks: Sequence[Task], order: Sequence[str], needs: Needs, fields: Sequence[str]) -> None:
     if not any(task.inputs for task in tasks):
         return
     earlier = _all_needs({task.name: task.needs for task in tasks}, order, needs)
-    for position, task in enumerate(tasks):
+    for place, task in zip(fields, tasks, strict=True):
         for wanted in task.inputs:
             if not earlier[task.name] & needs.bits.get(wanted.from_, 0):
-                raise InvalidSpec(
-                    f"spec.tasks[{position}].inputs", f"it takes files of {wanted.from_!r}, so add that task to needs"
-                )
+                raise InvalidSpec(f"{place}.inputs", f"it takes files of {wanted.from_!r}, so add that task to needs")
 
 
 def _all_needs(declared: Mapping[str, Sequence[str]], order: Sequence[str], needs: Needs) -> dict[str, int]:
@@ -343,14 +358,14 @@ def _all_needs(declared: Mapping[str, Sequence[str]], order: Sequence[str], need
     return found
 
 
-def _check_conditions(tasks: Sequence[Task]) -> None:
+def _check_conditions(tasks: Sequence[Task], fields: Sequence[str]) -> None:
     """All conditions are evaluated each time that the run is looked at, and nobody else is served meanwhile."""
     steps = 0
-    for position, task in enumerate(tasks):
+    for place, task in zip(fields, tasks, strict=True):
         if task.when is None and task.with_ is None:
             continue
         for expression in ([task.when] if task.when is not None else []) + list(expressions(task).values()):
             steps += conditions.steps(expression, len(tasks))
         if steps > conditions.MOST_STEPS:
             told = f"the run's conditions may take {steps} steps, {conditions.MOST_STEPS} are allowed; nest no macros"
-            raise InvalidSpec(f"spec.tasks[{position}].when", told)
+            raise InvalidSpec(f"{place}.when", told)

@@ -76,6 +76,7 @@ class RunPlan:
     check_again_at: datetime | None = None
     finished: bool = False
     begun: bool = False  # a step that needs no agent has begun
+    record_first: bool = False  # a step goes on once status says that the run has begun
     outputs: dict[int, dict[str, str]] = field(default_factory=dict)  # of steps that the controller carried out
 
     @property

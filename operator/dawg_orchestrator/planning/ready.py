@@ -21,7 +21,7 @@ def find_ready(step: Step) -> tuple[list[QueuedTask], dict[int, Waiting]]:
     """The tasks that want a slot now, in the order of the run, and why each other unfinished one waits."""
     ready: list[QueuedTask] = []
     waiting: dict[int, Waiting] = {}
-    blocked = _why_run_waits(step)
+    blocked = why_run_waits(step)
     unresolved = _is_unresolved(step)
     resolving = unresolved and any(
         state.running and cell.task.uses is None for cell, state in zip(step.graph.cells, step.states, strict=True)
@@ -62,10 +62,14 @@ def _may_be_adopted(step: Step, index: int, state: TaskState) -> bool:
     return not held and job is not None and job.attempt == state.attempt and state.stopping is None
 
 
-def _why_run_waits(step: Step) -> Waiting | None:
+def why_run_waits(step: Step) -> Waiting | None:
+    """Why none of the run's tasks may start: others of its concurrency group are first."""
     concurrency = step.facts.spec.concurrency
     if concurrency is None or step.facts.started_at is not None:
         return None
+    if step.facts.unread:
+        message = f"which group run {step.facts.unread[0]} belongs to is not known yet"
+        return Waiting(Reason.WAITING_FOR_GROUP, message)
     mine = (step.facts.created, step.facts.uid)
     if concurrency.policy == "CancelInProgress":
         _cancel_older(step, concurrency, mine)

@@ -69,7 +69,7 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
     """The whole status as it should stand; fields that are not there should not be there."""
     decision = _decide(facts)
     running = any(state.running for state in facts.states)
-    begun = running or any(state.attempt for state in facts.states)
+    begun = facts.started_at is not None or any(state.attempt for state in facts.states)
     status: JsonObject = {
         "term": facts.term,
         "observedGeneration": facts.generation,
@@ -129,6 +129,8 @@ def _decide(facts: ReportFacts) -> MergeDecision:
     gates = [state for cell, state in zip(facts.cells, facts.states, strict=True) if cell.task.uses == "gate"]
     if gates:
         return _decided_by(gates)
+    if facts.verdict is Verdict.SKIPPED:
+        return MergeDecision(False, Reason.NOTHING_RAN, "no task that decides has run")
     tasks = [
         Deciding(cell.key, state.verdict, state.reason, cell.task.critical)
         for cell, state in zip(facts.cells, facts.states, strict=True)
@@ -182,7 +184,8 @@ def _why(facts: ReportFacts, running: bool) -> tuple[Reason, str]:
         reasons = {state.reason for _, state in same}
         if reasons == {Reason.CONCURRENCY_SKIP}:
             return Reason.CONCURRENCY_SKIP, same[0][1].message
-        return Reason.NOTHING_RAN, f"all {len(ended)} tasks were skipped"
+        but = "" if len(same) == len(ended) else ", but for those that come at the end"
+        return Reason.NOTHING_RAN, f"all {len(same)} tasks were skipped{but}"
     cell, state = next((pair for pair in same if pair[1].reason is not None), same[0])
     more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
     return state.reason or Reason.COLLECT_FAILED, f"{cell.key}: {state.message}{more}"
@@ -252,6 +255,8 @@ def _entries(facts: ReportFacts) -> list[JsonObject]:
 def _interest(state: TaskState) -> int:
     if not state.done and (state.infra_failures or state.test_failures):
         return 0  # that it failed before stands nowhere else
+    if not state.done and state.started_at is not None and state.agent is None and state.job is None:
+        return 0  # nor that a step of the controller's own has begun, and when
     if state.running:
         return 1
     if state.verdict in (None, Verdict.SKIPPED):

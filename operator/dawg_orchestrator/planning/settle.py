@@ -27,6 +27,7 @@ JOB_GRACE = timedelta(seconds=10)  # how long a granted attempt may be without a
 
 def settle(step: Step) -> None:
     """All that is due, in this order; at last the Jobs that nobody needs any more."""
+    builtin.take_up_runs(step)
     _mark_unreachable(step)
     _settle_lost_attempts(step)
     if step.facts.spec.cancelled:
@@ -239,6 +240,8 @@ def _settle_stopped(step: Step) -> None:
         job = step.facts.jobs.get(index)
         nobody = index not in step.facts.leased and job is None and not _has_open_runs(step, index)
         due = state.stopped_at + STOP_GRACE
+        if not nobody and step.is_own(step.graph.cells[index]):
+            continue  # its runs are cancelled and will end; until then it has not ended either
         if not nobody and step.now < due:
             step.look_at(due)
             if job is not None and not job.deleting and job.attempt == state.attempt:

@@ -25,6 +25,7 @@ class Step:
         self.outputs: dict[int, dict[str, str]] = {}  # of steps that end here
         self.waits: dict[int, tuple[Reason, str]] = {}  # steps that wait for people
         self.begun = False
+        self.recorded_first = False
         self._looks: list[datetime] = []
 
     @property
@@ -44,6 +45,10 @@ class Step:
     def begin(self) -> None:
         """A step that needs no agent has begun, and with it the run."""
         self.begun = True
+
+    def record_first(self) -> None:
+        """Status must say that the run has begun before the step goes on."""
+        self.recorded_first = True
 
     def wait(self, index: int, reason: Reason, message: str) -> None:
         """The step waits for somebody."""
@@ -78,7 +83,9 @@ class Step:
         return self.facts.started_at is not None and self.graph.cells[index].task.name in self.graph.shape.final
 
     def timeout_of(self, cell: Cell) -> timedelta:
-        """How long an attempt may run: the task's timeout within what its pool allows."""
+        """How long an attempt may run: the task's timeout within what its pool allows, if a pool runs it."""
+        if self.is_own(cell):
+            return cell.task.timeout or self.facts.spec.timeout
         pool = self.facts.pools.get(self.pool_of(cell))
         longest = pool.spec.max_task_duration if pool is not None else self.facts.spec.timeout
         return min(cell.task.timeout, longest) if cell.task.timeout is not None else longest

@@ -20,6 +20,7 @@ _SEVERITY = (
     Verdict.FLAKY, Verdict.PASSED, Verdict.SKIPPED,
 )  # fmt: skip
 _TIMEOUTS = (Reason.TIMEOUT, Reason.RUN_TIMEOUT)
+_REFUSALS = (Reason.INVALID_SPEC, Reason.TOO_DEEP, Reason.RUN_REFUSED)  # of what a step asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ def judge_stop(stopping: Reason, *, started: bool, waited: Reason | None, messag
     """The verdict on an attempt that we ended; ``waited`` is what its start waited for, if it never started."""
     if stopping.infrastructure:
         return Judgement(Verdict.INFRA_ERROR, stopping, message or stopping.sentence)
+    if stopping in _REFUSALS:
+        return Judgement(Verdict.FAILED, stopping, message or stopping.sentence)
     if stopping not in _TIMEOUTS:
         return Judgement(Verdict.CANCELLED, stopping, stopping.sentence)
     if not started:

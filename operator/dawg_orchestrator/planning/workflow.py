@@ -65,14 +65,21 @@ def freeze(content: Content) -> JsonObject:
 
 
 def thaw(stored: Mapping[str, Any]) -> Content:
-    """The content that was stored; ValidationError when it is none."""
-    stages = stored.get("stages") or {}
-    shape = Shape(
-        frozenset(stages.get("onFailure") or ()),
-        frozenset(stages.get("finally") or ()),
-        dict(stored.get("types") or {}),
-    )
-    return Content(TestRunSpec.model_validate(stored.get("spec") or {}), shape)
+    """The content that was stored; InvalidSpec when it is none."""
+    try:
+        stages = stored.get("stages") or {}
+        shape = Shape(
+            frozenset(stages.get("onFailure") or ()),
+            frozenset(stages.get("finally") or ()),
+            dict(stored.get("types") or {}),
+        )
+        spec = TestRunSpec.model_validate(stored.get("spec") or {})
+    except (AttributeError, TypeError, ValueError) as error:
+        told = str(error).splitlines()[0][:300]
+        raise InvalidSpec("status.workflowRevision", f"what was frozen for the run cannot be read: {told}") from error
+    if not (shape.on_failure | shape.final) <= {task.name for task in spec.tasks or ()}:
+        raise InvalidSpec("status.workflowRevision", "what was frozen for the run names tasks that it does not have")
+    return Content(spec, shape)
 
 
 def check_workflow(workflow: WorkflowSpec) -> Graph:
@@ -80,7 +87,10 @@ def check_workflow(workflow: WorkflowSpec) -> Graph:
     for parameter in workflow.parameters:
         if parameter.default is not None:
             _read(f"spec.parameters[{parameter.name}].default", parameter, parameter.default)
-    spec = TestRunSpec(tasks=[*workflow.tasks, *workflow.on_failure, *workflow.finally_], pool=workflow.pool)
+    spec = TestRunSpec(
+        tasks=[*workflow.tasks, *workflow.on_failure, *workflow.finally_], pool=workflow.pool,
+        parameters={parameter.name: "" for parameter in workflow.parameters},
+    )  # fmt: skip
     return expand(spec, _shape(workflow))
 
 
