@@ -78,6 +78,7 @@ class Run:
     parent: str | None = None  # uid of the run whose step or end asked for it
     root: str = ""  # uid of the run that it all goes back to
     depth: int = 0  # how many runs stand above it
+    rerun_of: str | None = None  # the run that it repeats
     approvals: Mapping[str, Approval] = field(default_factory=lambda: _NO_APPROVALS)  # by task
     ready: tuple[QueuedTask, ...] = ()
     awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
@@ -158,6 +159,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         parent=parent_of(metadata),
         root=(metadata.get("labels") or {}).get(names.ROOT) or metadata["uid"],
         depth=_depth(metadata),
+        rerun_of=_rerun_of(metadata),
         approvals=_approvals(metadata),
     )
     try:
@@ -190,6 +192,12 @@ def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph | None]:
 def _depth(metadata: Mapping[str, Any]) -> int:
     text = (metadata.get("annotations") or {}).get(names.DEPTH, "")
     return int(text) if text.isdigit() and len(text) <= 3 else 0
+
+
+def _rerun_of(metadata: Mapping[str, Any]) -> str | None:
+    """The name in the annotation; what is too long for one is none, and status would be refused for it."""
+    name = (metadata.get("annotations") or {}).get(names.RERUN_OF, "")
+    return name if 0 < len(name) <= 253 else None
 
 
 def _approvals(metadata: Mapping[str, Any]) -> Mapping[str, Approval]:

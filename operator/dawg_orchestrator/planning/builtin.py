@@ -23,6 +23,7 @@ from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
 from dawg_orchestrator.planning.workflow import typed
 from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.expressions import named_tasks
 from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.protocol import EndedTask, StepOrder
 from dawg_orchestrator.resources.reasons import Reason
@@ -158,7 +159,7 @@ def _worked_out(step: Step, cell: Cell) -> dict[str, Any]:
     values = {}
     for name, expression in expressions(cell.task).items():
         field = f"tasks[{cell.task.name}].with.{name}"
-        tasks = ended_tasks(step, conditions.named_tasks(expression))
+        tasks = ended_tasks(step, named_tasks(expression))
         values[name] = conditions.worked_out(field, expression, tasks, parameters)
     return values
 

@@ -11,12 +11,6 @@ import cel
 
 from dawg_orchestrator.errors import InvalidSpec
 
-_ANY = re.compile(r"\btasks\b")
-_NAMED = re.compile(
-    r"""\btasks\s*(?:\.\s*(?P<dotted>[A-Za-z_]\w*)(?!\w*\s*\()|\[\s*(['"])(?P<quoted>[^'"\\]*)\2\s*\])"""
-)
-
-
 # With these an expression may take any time: each macro repeats its body, and a regular expression is compiled.
 _MACRO = re.compile(r"\b(?:all|exists|exists_one|existsOne|filter|map)\s*(?:\(|//)")
 _MATCH = re.compile(r"\bmatches\b")
@@ -49,12 +43,6 @@ def steps(expression: str, tasks: int) -> int:
     walked = max(tasks, len(expression) // 2)
     compiled = _STEPS_TO_COMPILE * len(expression) * len(_MATCH.findall(expression))
     return int(walked ** len(_MACRO.findall(expression))) * (1 + compiled)
-
-
-def named_tasks(expression: str) -> frozenset[str] | None:
-    """The tasks that a condition names, so that it need not be shown all; None when it may look at any."""
-    named = {found["dotted"] or found["quoted"] for found in _NAMED.finditer(expression)}
-    return frozenset(named) if len(_NAMED.findall(expression)) == len(_ANY.findall(expression)) else None
 
 
 def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any]) -> bool:

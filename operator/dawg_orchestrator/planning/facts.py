@@ -106,6 +106,7 @@ class RunFacts:
     outputs: Mapping[int, Mapping[str, str]] | None = None
     workflow: str | None = None  # whose run it is
     workflow_revision: str | None = None  # of its frozen content
+    rerun_of: str | None = None  # the run that it repeats
     workflows: Mapping[str, WorkflowFact] = field(default_factory=dict)  # of the namespace; only where steps ask
     children: Mapping[int, tuple[ChildRun, ...]] = field(default_factory=dict)  # of an index; absent: not known yet
     approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task

@@ -8,6 +8,7 @@ from dawg_orchestrator.planning.gate import HARMLESS_SKIPS
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
 from dawg_orchestrator.planning.workflow import typed
+from dawg_orchestrator.resources.expressions import named_tasks
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
@@ -59,7 +60,7 @@ def _why_skipped(step: Step, task: Task) -> _Skip | None:
     if task.when is not None:
         try:
             parameters = typed(step.facts.spec.parameters, step.graph.shape.types)
-            if conditions.is_met(task.when, ended_tasks(step, conditions.named_tasks(task.when)), parameters):
+            if conditions.is_met(task.when, ended_tasks(step, named_tasks(task.when)), parameters):
                 return None
         except InvalidSpec as error:
             # With a need that did not pass, what the condition asks for may be missing for that reason.

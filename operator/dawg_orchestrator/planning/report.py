@@ -63,6 +63,7 @@ class ReportFacts:
     outputs: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     on_flaky: Literal["Allow", "Block"] = "Allow"
     workflow_revision: str | None = None
+    rerun_of: str | None = None
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
@@ -88,6 +89,8 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         status["queue"] = _queue(facts)
     if facts.workflow_revision is not None:
         status["workflowRevision"] = facts.workflow_revision
+    if facts.rerun_of is not None:
+        status["rerunOf"] = facts.rerun_of
     outputs = _outputs(facts)
     if outputs:
         status["outputs"] = outputs
@@ -248,11 +251,18 @@ def _outputs(facts: ReportFacts) -> JsonObject:
 
 def _entries(facts: ReportFacts) -> list[JsonObject]:
     """At most 256 entries: what a restart must know, what runs, what did not pass, what waits, what passed."""
-    pairs = sorted(zip(facts.cells, facts.states, strict=True), key=lambda pair: (_interest(pair[1]), pair[0].index))
+
+    def place(pair: tuple[Cell, TaskState]) -> tuple[int, int]:
+        cell, state = pair
+        return _interest(state, facts.waiting.get(cell.index)), cell.index
+
+    pairs = sorted(zip(facts.cells, facts.states, strict=True), key=place)
     return [_entry(cell, state, facts.waiting.get(cell.index)) for cell, state in pairs[:MAX_TASK_ENTRIES]]
 
 
-def _interest(state: TaskState) -> int:
+def _interest(state: TaskState, waiting: Waiting | None) -> int:
+    if waiting is not None and waiting.reason is Reason.WAITING_FOR_APPROVAL:
+        return 0  # people must be able to see what they are asked
     if not state.done and (state.infra_failures or state.test_failures):
         return 0  # that it failed before stands nowhere else
     if not state.done and state.started_at is not None and state.agent is None and state.job is None:

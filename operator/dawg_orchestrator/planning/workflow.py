@@ -6,8 +6,7 @@ The frozen content is ``{"spec": a TestRun's spec with tasks, "stages": {"onFail
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,14 +14,14 @@ from typing import Any
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.graph import ALL_MAIN, Graph, Shape, expand
 from dawg_orchestrator.resources.conditions import read_conditions, set_condition
-from dawg_orchestrator.resources.model import format_time, parse_duration
+from dawg_orchestrator.resources.model import format_time
+from dawg_orchestrator.resources.parameters import BOOLEANS, check_value, parameters_of
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import TestRunSpec
-from dawg_orchestrator.resources.workflow import Parameter, WorkflowSpec
+from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 JsonObject = dict[str, Any]
 
-_BOOLEANS = {"true": True, "false": False}
 _DEFAULTS = TestRunSpec()
 
 
@@ -86,27 +85,12 @@ def check_workflow(workflow: WorkflowSpec) -> Graph:
     """The graph of a Workflow by itself; InvalidSpec says why none of its runs could be carried out."""
     for parameter in workflow.parameters:
         if parameter.default is not None:
-            _read(f"spec.parameters[{parameter.name}].default", parameter, parameter.default)
+            check_value(f"spec.parameters[{parameter.name}].default", parameter, parameter.default)
     spec = TestRunSpec(
         tasks=[*workflow.tasks, *workflow.on_failure, *workflow.finally_], pool=workflow.pool,
         parameters={parameter.name: "" for parameter in workflow.parameters},
     )  # fmt: skip
     return expand(spec, _shape(workflow))
-
-
-def parameters_of(declared: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, str]:
-    """All parameters with their values: as given, else by default; InvalidSpec for one that is wrong or missing."""
-    known = {parameter.name: parameter for parameter in declared}
-    for name, value in given.items():
-        if name not in known:
-            names = ", ".join(known) or "none"
-            raise InvalidSpec(f"spec.parameters.{name}", f"the Workflow declares no such parameter; it has: {names}")
-        _read(f"spec.parameters.{name}", known[name], value)
-    missing = [parameter.name for parameter in declared if parameter.required and parameter.name not in given]
-    if missing:
-        raise InvalidSpec(f"spec.parameters.{missing[0]}", "the Workflow requires this parameter; set it")
-    defaults = {parameter.name: parameter.default for parameter in declared if parameter.default is not None}
-    return {**defaults, **given}
 
 
 def typed(parameters: Mapping[str, str], types: Mapping[str, str]) -> dict[str, Any]:
@@ -122,32 +106,7 @@ def _value(kind: str, text: str) -> Any:
             return float(text)
     except ValueError:
         return text
-    return _BOOLEANS.get(text, text) if kind == "boolean" else text
-
-
-def _read(field: str, parameter: Parameter, text: str) -> None:
-    """InvalidSpec unless the text is a value of the parameter's type, and one of those it may have."""
-    if not _IS_OF_TYPE[parameter.type](text):
-        raise InvalidSpec(field, f"{text[:60]!r} is no {parameter.type}")
-    if parameter.enum and text not in parameter.enum:
-        raise InvalidSpec(field, f"{text[:60]!r} is not one of {', '.join(parameter.enum)}")
-
-
-def _is_duration(text: str) -> bool:
-    try:
-        parse_duration(text)
-    except ValueError:
-        return False
-    return True
-
-
-_IS_OF_TYPE: Mapping[str, Callable[[str], bool]] = {
-    "string": lambda _: True,
-    "integer": lambda text: re.fullmatch(r"-?[0-9]{1,18}", text) is not None,
-    "number": lambda text: re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?", text) is not None,
-    "boolean": lambda text: text in _BOOLEANS,
-    "duration": _is_duration,
-}
+    return BOOLEANS.get(text, text) if kind == "boolean" else text
 
 
 def _shape(workflow: WorkflowSpec) -> Shape:

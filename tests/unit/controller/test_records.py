@@ -36,3 +36,14 @@ def test_a_status_is_read_as_it_was_written_be_it_short_or_long() -> None:
         run.status = status
         assert run.status == status
     assert len(run.packed_status) < 4000
+
+
+def test_which_run_a_run_repeats_is_what_its_annotation_says_if_that_can_be_a_name() -> None:
+    def repeats(said: str) -> str | None:
+        obj = run_object("run")
+        obj["metadata"]["annotations"] = {"dawg.dev/rerun-of": said}
+        return parse_run(obj, {}, {}, NOON).rerun_of
+
+    assert repeats("checkout-x7k2p") == "checkout-x7k2p"
+    assert (repeats(""), repeats("x" * 254)) == (None, None)
+    assert parsed("run").rerun_of is None

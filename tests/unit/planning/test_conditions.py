@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dawg_orchestrator.errors import InvalidSpec
-from dawg_orchestrator.planning.conditions import is_met, named_tasks
+from dawg_orchestrator.planning.conditions import is_met
+from dawg_orchestrator.resources.expressions import named_tasks
 
 
 @pytest.mark.parametrize(

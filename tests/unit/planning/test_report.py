@@ -166,3 +166,18 @@ def test_full_results_that_did_not_reach_the_store_stay_told() -> None:
     restarted = status_of(ended(), written=status)
 
     assert (status["results"], restarted["results"]) == ({"stored": False}, {"stored": False})
+
+
+def test_a_rerun_says_on_status_which_run_it_repeats() -> None:
+    assert status_of(waiting(), rerun_of="checkout-x7k2p")["rerunOf"] == "checkout-x7k2p"
+    assert "rerunOf" not in status_of(waiting())
+
+
+def test_whoever_is_asked_to_approve_finds_the_question_on_status_however_large_the_run() -> None:
+    tasks = [a_task_spec(f"t{n}") for n in range(MAX_TASK_ENTRIES + 50)]
+    tasks.append({"name": "ask", "uses": "approve"})
+
+    status = status_of(*(waiting() for _ in tasks), tasks=tasks)
+
+    asked = [entry for entry in status["tasks"] if entry["name"] == "ask"]
+    assert [entry["reason"] for entry in asked] == ["WaitingForApproval"]
