@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dawg_orchestrator.client import running, scheduling, showing
+from dawg_orchestrator.client import drawing, running, scheduling, showing, starting
 from dawg_orchestrator.client.exits import USAGE, exit_code_of_error
 from dawg_orchestrator.client.options import with_shared_options
 from dawg_orchestrator.client.running import Name
@@ -48,7 +48,7 @@ def _examples(*lines: str) -> str:
 
 
 _EXIT_CODES = (
-    "Exit codes of run and wait: 0 Passed or Flaky, 1 Failed or TimedOut, 2 InfraError, "
+    "Exit codes of run, workflow, rerun and wait: 0 Passed or Flaky, 1 Failed or TimedOut, 2 InfraError, "
     "3 Cancelled, Skipped or deleted, 4 gave up waiting or no cluster, 64 wrong usage, 130 Ctrl-C (the run goes on)."
 )
 
@@ -121,11 +121,31 @@ _add(
 _add(running.wait, "dawg wait checkout-x7k2p --timeout 10m", _EXIT_CODES)
 _add(showing.status, "dawg status", "dawg status checkout-x7k2p", "dawg status -o json | jq '.runs[].status.verdict'")
 app.add_typer(queue, name="queue")
-_add(showing.queue_test, "dawg queue test --suite smoke", name="test", group=queue)
+_add(
+    starting.queue_test,
+    "dawg queue test --suite smoke",
+    "dawg queue test --suite smoke --priority high",
+    name="test",
+    group=queue,
+)
 _add(logs, "dawg logs checkout-x7k2p -f", "dawg logs checkout-x7k2p --task unit --attempt 1")
 _add(why, "dawg why checkout-x7k2p", "dawg why checkout-x7k2p -o json")
 _add(running.cancel, "dawg cancel checkout-x7k2p")
 _add(scheduling.schedules, "dawg schedules", "dawg schedules -o json")
+_add(starting.workflows, "dawg workflows", "dawg workflows -o json | jq -r '.workflows[].metadata.name'")
+_add(
+    starting.workflow,
+    "dawg workflow checkout -p suite=full -p browsers=3",
+    "dawg workflow checkout --describe",
+    "dawg workflow checkout --git https://git.example/shop.git --revision main --no-wait",
+    _EXIT_CODES,
+)
+_add(
+    drawing.graph,
+    "dawg graph checkout",
+    "dawg graph run/checkout-x7k2p",
+    "dawg graph checkout --format dot | dot -Tsvg > checkout.svg",
+)
 _add(
     scheduling.schedule,
     "dawg schedule nightly",

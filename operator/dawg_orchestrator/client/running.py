@@ -51,20 +51,20 @@ def run(
     """Start a TestRun and follow it to its verdict, which is the exit code."""
     from dawg_orchestrator.client import inline
 
-    limit = _duration("--timeout", timeout)
-    _duration("--task-timeout", task_timeout)
+    limit = read_duration("--timeout", timeout)
+    read_duration("--task-timeout", task_timeout)
     flags = inline.InlineRun(
         image=image, command=command or (), name=name, pool=pool, priority=priority, env=env or (), junit=junit or (),
         git_url=git, revision=revision, task_timeout=task_timeout,
     )  # fmt: skip
     manifest = _from_file(file, flags) if file is not None else inline.manifest_of(flags, os.environ)
 
-    _start(target, manifest, limit, wait=wait)
+    start_run(target, manifest, limit, wait=wait)
 
 
 def wait(target: Target, name: Name, timeout: Timeout = None) -> None:
     """Follow a TestRun to its verdict, which is the exit code."""
-    limit = _duration("--timeout", timeout)
+    limit = read_duration("--timeout", timeout)
 
     from dawg_orchestrator.client.door import opened
     from dawg_orchestrator.client.recorded import find_run
@@ -74,7 +74,7 @@ def wait(target: Target, name: Name, timeout: Timeout = None) -> None:
         found, exists = find_run(cluster, door, cluster.namespace, name)
         if not exists:
             hint(f"TestRun {found.namespace}/{name} is deleted; this is what history has of it")
-        _follow(target, cluster, found, limit)
+        follow_run(target, cluster, found, limit)
 
 
 def cancel(target: Target, name: Name) -> None:
@@ -85,24 +85,35 @@ def cancel(target: Target, name: Name) -> None:
     with connect(target) as cluster:
         found = get_run(cluster, cluster.namespace, name)
         if found.status.verdict is not None:
-            _say(target, found, f"testrun.dawg.dev/{name} has already ended {found.status.verdict}")
+            say(target, found, f"testrun.dawg.dev/{name} has already ended {found.status.verdict}")
             return
-        _say(target, cancel_run(cluster, cluster.namespace, name), f"testrun.dawg.dev/{name} is being cancelled")
+        say(target, cancel_run(cluster, cluster.namespace, name), f"testrun.dawg.dev/{name} is being cancelled")
 
 
-def _start(target: Target, manifest: dict[str, Any], limit: timedelta | None, *, wait: bool) -> None:
+def start_run(target: Target, manifest: dict[str, Any], limit: timedelta | None, *, wait: bool) -> None:
+    """Create the run, and follow it to its verdict or say that it is there."""
     from dawg_orchestrator.client.connection import connect
     from dawg_orchestrator.client.inline import in_namespace
-    from dawg_orchestrator.client.testruns import create_run
 
     with connect(target) as cluster:
-        started = create_run(cluster, in_namespace(manifest, target.namespace, cluster.namespace))
-        if wait:
-            _follow(target, cluster, started, limit)
-        _say(target, started, f"testrun.dawg.dev/{started.name} created")
+        create_and_follow(
+            target, cluster, in_namespace(manifest, target.namespace, cluster.namespace), limit, wait=wait
+        )
 
 
-def _follow(target: Target, cluster: Cluster, found: Run, limit: timedelta | None) -> None:
+def create_and_follow(
+    target: Target, cluster: Cluster, manifest: dict[str, Any], limit: timedelta | None, *, wait: bool
+) -> None:
+    """The same for who is connected already, with a manifest that names its namespace."""
+    from dawg_orchestrator.client.testruns import create_run
+
+    started = create_run(cluster, manifest)
+    if wait:
+        follow_run(target, cluster, started, limit)
+    say(target, started, f"testrun.dawg.dev/{started.name} created")
+
+
+def follow_run(target: Target, cluster: Cluster, found: Run, limit: timedelta | None) -> None:
     """Follow and exit. Ctrl-C ends the following, not the run."""
     from dawg_orchestrator.client.following import follow, how_to_go_on
     from dawg_orchestrator.client.printing import print_json
@@ -140,7 +151,8 @@ def _from_file(file: str, flags: Any) -> dict[str, Any]:
         raise InvalidSpec(origin, f"is not YAML: {error}") from error
 
 
-def _duration(flag: str, text: str | None) -> timedelta | None:
+def read_duration(flag: str, text: str | None) -> timedelta | None:
+    """The value of a flag; InvalidSpec names the flag."""
     if text is None:
         return None
     from dawg_orchestrator.resources.model import parse_duration
@@ -151,7 +163,8 @@ def _duration(flag: str, text: str | None) -> timedelta | None:
         raise InvalidSpec(flag, str(error)) from error
 
 
-def _say(target: Target, found: Run, text: str) -> None:
+def say(target: Target, found: Run, text: str) -> None:
+    """The run for programs, a sentence for people."""
     from dawg_orchestrator.client.printing import print_json, print_line
     from dawg_orchestrator.client.terminal import one_line
 

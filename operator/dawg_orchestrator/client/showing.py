@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dawg_orchestrator import __version__
-from dawg_orchestrator.client.exits import GAVE_UP, NOTHING_RAN, USAGE, CommandFailed, DoorClosed
+from dawg_orchestrator.client.exits import GAVE_UP, CommandFailed, DoorClosed
 from dawg_orchestrator.client.target import Target
 from dawg_orchestrator.errors import ClusterError, DawgError
 
@@ -37,25 +37,6 @@ def queue(target: Target, *, all_namespaces: AllNamespaces = False) -> None:
         query = {} if all_namespaces else {"namespace": cluster.namespace}
         answer = door.get("/v1/queue", query)
     _show(target, answer, lambda: queue_view(entries_of(answer)))
-
-
-def queue_test(
-    target: Target, suite: Annotated[str, typer.Option("--suite", help="The Workflows' label dawg.dev/suite.")]
-) -> None:
-    """Start the Workflows of a suite."""
-    from dawg_orchestrator.client.connection import connect, resource_path
-    from dawg_orchestrator.resources.names import SUITE
-
-    with connect(target) as cluster:
-        found = cluster.items(resource_path("workflows", cluster.namespace), {"labelSelector": f"{SUITE}={suite}"})
-        if not found:
-            message = f"no Workflow in namespace {cluster.namespace!r} carries the label {SUITE}={suite}"
-            raise CommandFailed(f"{message}; `kubectl get workflows.dawg.dev -L {SUITE}` lists them", USAGE)
-        names = ", ".join(workflow["metadata"]["name"] for workflow in found)
-        message = f"workflows cannot be run by this release, so {names} cannot be started"
-        raise CommandFailed(
-            f"{message}; list the tasks in a TestRun's spec.tasks and start it with `dawg run`", NOTHING_RAN
-        )
 
 
 def history(

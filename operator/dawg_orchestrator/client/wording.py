@@ -26,7 +26,12 @@ def word(text: object) -> Text:
 
 def verdict_word(verdict: str | None) -> Text:
     """A verdict or state in its colour."""
-    return Text(one_line(verdict or "-"), style=_STYLE.get(verdict or "", ""))
+    return Text(one_line(verdict or "-"), style=style_of(verdict))
+
+
+def style_of(verdict: str | None) -> str:
+    """The colour of a verdict or state; none for a word that has none."""
+    return _STYLE.get(verdict or "", "")
 
 
 def short_duration(value: timedelta) -> str:

@@ -12,17 +12,22 @@ from dawg_orchestrator.resources.workflow import Parameter
 BOOLEANS = {"true": True, "false": False}
 
 
-def parameters_of(declared: Sequence[Parameter], given: Mapping[str, str]) -> dict[str, str]:
-    """All parameters with their values: as given, else by default; InvalidSpec for one that is wrong or missing."""
+def parameters_of(
+    declared: Sequence[Parameter], given: Mapping[str, str], place: str = "spec.parameters."
+) -> dict[str, str]:
+    """All parameters with their values: as given, else by default; InvalidSpec for one that is wrong or missing.
+
+    ``place`` is where they were given, as the error names it.
+    """
     known = {parameter.name: parameter for parameter in declared}
     for name, value in given.items():
         if name not in known:
             names = ", ".join(known) or "none"
-            raise InvalidSpec(f"spec.parameters.{name}", f"the Workflow declares no such parameter; it has: {names}")
-        check_value(f"spec.parameters.{name}", known[name], value)
+            raise InvalidSpec(f"{place}{name}", f"the Workflow declares no such parameter; it has: {names}")
+        check_value(f"{place}{name}", known[name], value)
     missing = [parameter.name for parameter in declared if parameter.required and parameter.name not in given]
     if missing:
-        raise InvalidSpec(f"spec.parameters.{missing[0]}", "the Workflow requires this parameter; set it")
+        raise InvalidSpec(f"{place}{missing[0]}", "the Workflow requires this parameter; set it")
     defaults = {parameter.name: parameter.default for parameter in declared if parameter.default is not None}
     return {**defaults, **given}
 
