@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dawg_orchestrator.client import drawing, running, scheduling, showing, starting
+from dawg_orchestrator.client import approving, drawing, rerunning, running, scheduling, showing, starting
 from dawg_orchestrator.client.exits import USAGE, exit_code_of_error
 from dawg_orchestrator.client.options import with_shared_options
 from dawg_orchestrator.client.running import Name
@@ -132,6 +132,18 @@ _add(logs, "dawg logs checkout-x7k2p -f", "dawg logs checkout-x7k2p --task unit 
 _add(why, "dawg why checkout-x7k2p", "dawg why checkout-x7k2p -o json")
 _add(running.cancel, "dawg cancel checkout-x7k2p")
 _add(scheduling.schedules, "dawg schedules", "dawg schedules -o json")
+_add(
+    approving.approve,
+    "dawg approve checkout-x7k2p",
+    "dawg approve checkout-x7k2p release --reason 'seen on staging'",
+    "dawg approve checkout-x7k2p --reject --reason 'wait for the fix'",
+)
+_add(
+    rerunning.rerun,
+    "dawg rerun checkout-x7k2p",
+    "dawg rerun checkout-x7k2p --failed --timeout 30m",
+    _EXIT_CODES,
+)
 _add(starting.workflows, "dawg workflows", "dawg workflows -o json | jq -r '.workflows[].metadata.name'")
 _add(
     starting.workflow,

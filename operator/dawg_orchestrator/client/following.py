@@ -11,6 +11,7 @@ from dawg_orchestrator.client.screen import Screen, hint
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.client.watching import Gone, Quiet, watch_run
 from dawg_orchestrator.resources.model import format_duration
+from dawg_orchestrator.resources.reasons import Reason
 
 _NOT_SEEN_SECONDS = 10.0
 
@@ -22,7 +23,7 @@ def follow(cluster: Cluster, run: Run, screen: Screen, timeout: timedelta | None
     """
     started = time.monotonic()
     deadline = started + timeout.total_seconds() if timeout is not None else None
-    last, hinted = run, False
+    last, hinted, asked = run, False, frozenset[str]()
     screen.show(run)
     if run.status.verdict is not None:
         return _finished(run, screen)
@@ -35,6 +36,7 @@ def follow(cluster: Cluster, run: Run, screen: Screen, timeout: timedelta | None
             last = news.run
             screen.problem(None)
             screen.show(last)
+            asked = _hint_approvals(last, asked)
             if last.status.verdict is not None:
                 return _finished(last, screen)
         now = time.monotonic()
@@ -49,6 +51,14 @@ def follow(cluster: Cluster, run: Run, screen: Screen, timeout: timedelta | None
     waited = format_duration(timeout) if timeout is not None else ""
     hint(f"gave up waiting after {waited}; the run goes on. {how_to_go_on(last)}")
     return GAVE_UP, last
+
+
+def _hint_approvals(run: Run, asked: frozenset[str]) -> frozenset[str]:
+    """Say once of each step that somebody has to approve it; returns those of which that is said."""
+    waiting = {task.name for task in run.status.tasks if task.reason == Reason.WAITING_FOR_APPROVAL}
+    for task in sorted(waiting - asked):
+        hint(f"{task} waits for approval: dawg approve -n {run.namespace} {run.name} {task}, or with --reject")
+    return asked | waiting
 
 
 def how_to_go_on(run: Run) -> str:

@@ -56,6 +56,12 @@ def header(run: Run, now: datetime) -> Table:
     """What, whether, why."""
     table = Table.grid(padding=(0, 2))
     table.add_row("TestRun", word(f"{run.namespace}/{run.name}"))
+    for label, value in (
+        ("workflow", (run.spec.get("workflowRef") or {}).get("name")),
+        ("repeats", run.status.rerun_of),
+    ):
+        if value:
+            table.add_row(label, word(value))
     table.add_row("verdict" if run.status.verdict else "state", verdict_word(state_of(run)))
     reason, message = why_of(run)
     if reason:

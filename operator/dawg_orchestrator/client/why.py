@@ -17,6 +17,7 @@ from dawg_orchestrator.resources.verdict import GREEN
 _GREEN = {verdict.value for verdict in GREEN}
 _NAMED_TASKS = 3  # of those that share a reason
 _MAX_EVENTS = 5
+_NAMED_BY_TASK = (Reason.WAITING_FOR_APPROVAL, Reason.WAITING_FOR_RUNS)  # without the task's name it is of no use
 _SAID_OTHERWISE = ("BackoffLimitExceeded",)  # of a Job whose one attempt failed: the task says so, and why
 
 
@@ -114,6 +115,9 @@ def _unseen_by(release: Release, namespace: str) -> Explanation:
 
 def _whole_run(run: Run) -> Iterator[Explanation]:
     queue = run.status.queue
+    told_by_task = queue is not None and any(task.reason == queue.reason for task in run.status.tasks)
+    if queue is not None and queue.reason in _NAMED_BY_TASK and told_by_task:
+        return
     if queue is not None and queue.reason:
         position = f" (position {queue.position})" if queue.position is not None else ""
         yield _explained(run, queue.reason, (queue.message or "the run waits") + position)
@@ -145,7 +149,7 @@ def _wanted_pools(facts: Facts) -> set[str]:
     run = facts.run
     wanted = {pool for task in run.status.tasks if _is_unfinished(task) and (pool := run.pool_of(task))}
     wanted |= {str(entry["pool"]) for entry in facts.queue or () if entry.get("run") == run.name and entry.get("pool")}
-    if not wanted and run.lists_tasks:
+    if not run.status.tasks and not wanted and run.lists_tasks:
         return {str(run.spec.get("pool") or "default")}
     return wanted
 

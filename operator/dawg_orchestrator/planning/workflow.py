@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.graph import ALL_MAIN, Graph, Shape, expand
 from dawg_orchestrator.resources.conditions import read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_time

@@ -49,3 +49,12 @@ def a_pool(*conditions: dict[str, Any], **spec: Any) -> dict[str, Any]:
         "spec": {"minAgents": 1, "maxAgents": 5, "slots": 4, "executor": "Job", **spec},
         "status": {"readyAgents": 2, "desiredAgents": 3, "busySlots": 5, "queuedTasks": 7, "conditions": conditions},
     }
+
+
+def a_workflow(name: str = "checkout", *, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A Workflow of the suite smoke, of one task unless said otherwise."""
+    return {
+        "metadata": {"name": name, "namespace": "shop", "generation": 1, "labels": {"dawg.dev/suite": "smoke"}},
+        "spec": {"tasks": [{"name": "unit", "run": "true"}], **spec},
+        "status": status or {},
+    }

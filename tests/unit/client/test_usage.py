@@ -12,7 +12,10 @@ from dawg_orchestrator.client import exits
 from dawg_orchestrator.client.cli import app
 from dawg_orchestrator.errors import Conflict, DawgError, Forbidden, Invalid, NotFound, Unavailable
 
-COMMANDS = ("run", "wait", "status", "queue", "logs", "why", "cancel", "history", "metrics", "version")
+COMMANDS = (
+    "run", "wait", "status", "queue", "logs", "why", "cancel", "history", "metrics", "version", "workflows", "workflow",
+    "graph", "approve", "rerun", "schedules", "schedule",
+)  # fmt: skip
 
 
 def dawg(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
@@ -40,6 +43,11 @@ def dawg(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
         ("run", "--task-timeout", "5", "--", "true"),
         ("wait", "a", "--timeout", "-1s"),
         ("run", "-f", "no-such-file.yaml"),
+        ("workflow",),
+        ("workflow", "a", "--timeout", "soon"),
+        ("graph", "a", "--format", "svg"),
+        ("approve",),
+        ("rerun", "a", "--timeout", "soon"),
         ("run", "-f", "-", "--image", "alpine"),
     ],
 )

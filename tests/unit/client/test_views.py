@@ -52,6 +52,13 @@ def test_one_run_shows_verdict_why_tasks_and_failures() -> None:
     assert line_with("FAILED", view) == "FAILED unit: test_cart (seen before: 3)"
 
 
+def test_a_run_says_whose_it_is_and_what_it_repeats() -> None:
+    view = run_view(a_run(spec={"workflowRef": {"name": "checks"}}, rerunOf="checkout-1"), NOON)
+
+    assert line_with("workflow", view) == "workflow checks"
+    assert line_with("repeats", view) == "repeats checkout-1"
+
+
 def test_tasks_that_failed_or_run_come_first_and_the_rest_is_counted() -> None:
     tasks = [
         a_task("passed", index=0, verdict="Passed"),

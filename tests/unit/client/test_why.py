@@ -185,3 +185,35 @@ def test_tasks_of_a_workflows_run_are_named_as_status_has_them() -> None:
 
     assert [whole.key(task) for task in whole.status.tasks] == ["unit[python=3.12] 1/2", "unit[python=3.12] 2/2"]
     assert cut.key(cut.status.tasks[0]) == "unit[python=3.12] 1"
+
+
+def test_a_step_that_waits_for_people_is_named_with_the_command() -> None:
+    message = "ship it?; approve or reject until 2026-05-01T13:00:00Z"
+    asks = a_task("release", attempt=0, reason="WaitingForApproval", message=message)
+    run = a_run(
+        spec={"tasks": [{"name": "release", "uses": "approve"}]}, tasks=[asks],
+        queue={"reason": "WaitingForApproval", "message": message},
+    )  # fmt: skip
+
+    [answer] = why(run, pools={})
+
+    assert answer.message == f"release: {message}"
+    assert answer.remedy.startswith("who may approve decides: dawg approve checkout")
+
+
+def test_steps_go_to_the_pool_of_steps_and_those_of_the_controller_to_none() -> None:
+    spec = {"tasks": [{"name": "tell", "uses": "notify"}, {"name": "ask", "uses": "approve"}]}
+    run = a_run(spec=spec, tasks=[a_task("tell", attempt=0), a_task("ask", attempt=0)])
+
+    assert [run.pool_of(task) for task in run.status.tasks] == ["builtin", None]
+
+
+def test_runs_that_a_step_waits_for_are_named_with_where_to_look() -> None:
+    waits = a_task("tests", reason="WaitingForRuns", message="waits for smoke-1, smoke-2")
+    failed = a_task("tests", verdict="Failed", reason="RunsFailed", message="smoke-1 is Failed")
+
+    [waiting] = why(a_run(spec=OF_WORKFLOW, tasks=[waits]))
+    over = why(ended("Failed", "RunsFailed", "tests: smoke-1 is Failed", tasks=[failed]))
+
+    assert (waiting.message, waiting.remedy.split(": ")[-1]) == ("tests: waits for smoke-1, smoke-2", "dawg status RUN")
+    assert over[0].remedy.endswith("dawg why RUN")
