@@ -71,12 +71,13 @@ def _plan_without_content(facts: RunFacts, now: datetime) -> RunPlan:
 
 def _plan_invalid(facts: RunFacts, now: datetime) -> RunPlan:
     reason, message = facts.invalid or (Reason.INVALID_SPEC, "")
+    frozen = (facts.written or {}).get("workflowRevision")
     report = ReportFacts(
         term=facts.term, generation=facts.generation, created=facts.created, cells=(), states=(),
         priority=facts.spec.priority, written=facts.written or {},
         verdict=Verdict.INFRA_ERROR if reason.infrastructure else Verdict.FAILED,
-        why=(reason, message), started_at=facts.started_at, workflow_revision=facts.workflow_revision,
-        rerun_of=facts.rerun_of,
+        why=(reason, message), started_at=facts.started_at, rerun_of=facts.rerun_of,
+        workflow_revision=frozen if isinstance(frozen, str) else None,
     )  # fmt: skip
     jobs = [*facts.jobs.values(), *facts.older_jobs]  # of a time when it could be carried out; nobody reads them now
     actions: list[RunAction] = [DeleteJob(job.name, job.uid) for job in jobs if not job.deleting]

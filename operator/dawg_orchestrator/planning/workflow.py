@@ -76,7 +76,9 @@ def thaw(stored: Mapping[str, Any]) -> Content:
     except (AttributeError, TypeError, ValueError) as error:
         told = str(error).splitlines()[0][:300]
         raise InvalidSpec("status.workflowRevision", f"what was frozen for the run cannot be read: {told}") from error
-    if not (shape.on_failure | shape.final) <= {task.name for task in spec.tasks or ()}:
+    if not spec.tasks:
+        raise InvalidSpec("status.workflowRevision", "what was frozen for the run has no tasks")
+    if not (shape.on_failure | shape.final) <= {task.name for task in spec.tasks}:
         raise InvalidSpec("status.workflowRevision", "what was frozen for the run names tasks that it does not have")
     return Content(spec, shape)
 
