@@ -9,6 +9,7 @@ from typing import Any
 from dawg_orchestrator.planning.facts import JobFact, PoolFact, RunFacts
 from dawg_orchestrator.planning.graph import Graph, expand
 from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.workflow import content_of
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import format_time
@@ -18,6 +19,7 @@ from dawg_orchestrator.resources.results import ReportSummary, TaskResult
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestCounts, TestRunSpec
 from dawg_orchestrator.resources.verdict import Verdict
+from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 JsonObject = dict[str, Any]
 
@@ -53,6 +55,16 @@ def a_spec(*tasks: JsonObject, **fields: Any) -> TestRunSpec:
 def a_graph(*tasks: JsonObject, **fields: Any) -> Graph:
     """The expansion of such a spec."""
     return expand(a_spec(*tasks, **fields))
+
+
+def a_workflow(*tasks: JsonObject, **fields: Any) -> WorkflowSpec:
+    """A Workflow's spec, of one task unless others are given."""
+    return WorkflowSpec.model_validate({"tasks": list(tasks) or [a_task_spec()], **fields})
+
+
+def a_step(name: str, uses: str, with_: JsonObject | None = None, **fields: Any) -> JsonObject:
+    """A built-in step as in YAML."""
+    return {"name": name, "uses": uses, **({"with": with_} if with_ is not None else {}), **fields}
 
 
 def a_pool(**fields: Any) -> AgentPoolSpec:
@@ -93,7 +105,17 @@ def a_job_fact(index: int = 0, attempt: int = 1, *, deleting: bool = False) -> J
 def a_run(*tasks: JsonObject, spec: Mapping[str, Any] | None = None, **fields: Any) -> RunFacts:
     """Facts of a run created at noon; its tasks wait, its pool exists."""
     parsed = a_spec(*tasks, **(spec or {}))
-    graph = expand(parsed)
+    return _facts(parsed, expand(parsed), fields)
+
+
+def a_run_of(workflow: WorkflowSpec, spec: Mapping[str, Any] | None = None, **fields: Any) -> RunFacts:
+    """Facts of such a run of a Workflow whose content it has."""
+    asked = TestRunSpec.model_validate({"workflowRef": {"name": "w"}, **(spec or {})})
+    content = content_of(asked, workflow)
+    return _facts(content.spec, expand(content.spec, content.shape), {"workflow": "w", **fields})
+
+
+def _facts(parsed: TestRunSpec, graph: Graph, fields: Mapping[str, Any]) -> RunFacts:
     pool = PoolFact(a_pool(), Reason.WAITING_FOR_AGENT, "all slots are taken")
     pools = dict.fromkeys({parsed.pool, *(cell.task.pool or parsed.pool for cell in graph.cells)}, pool)
     known: dict[str, Any] = {
