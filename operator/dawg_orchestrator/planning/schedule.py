@@ -109,7 +109,9 @@ def plan_schedule(facts: ScheduleFacts, now: datetime) -> SchedulePlan:
     else:
         settled = due[-1] if due else since
         following = next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
-    status = _status(facts, settled, start or max(fired, default=None), missed, pressed, following, actions)
+    asked = [now.replace(microsecond=0)] if pressed is not None and facts.refused is None else []
+    began = [time for time in (start, *fired, *asked) if time is not None]
+    status = _status(facts, settled, began, missed, pressed, following, actions)
     status["conditions"] = _conditions(facts, unfit, following, now)
     return SchedulePlan(status, tuple(actions), now if more else following)
 
@@ -209,7 +211,7 @@ def _beyond_limits(facts: ScheduleFacts) -> list[ScheduleAction]:
 def _status(
     facts: ScheduleFacts,
     settled: datetime,
-    started: datetime | None,
+    began: Sequence[datetime],
     missed: Sequence[MissedFiring],
     pressed: str | None,
     following: datetime | None,
@@ -224,7 +226,7 @@ def _status(
         "term": facts.term,
         "observedGeneration": facts.generation,
         "settledUntil": format_time(settled),
-        "lastScheduleTime": format_time(started) if started else facts.written.get("lastScheduleTime"),
+        "lastScheduleTime": _last(facts, began),
         "nextScheduleTime": format_time(scheduled) if scheduled else None,
         "predictedStart": format_time(scheduled) if scheduled else None,
         "lastTrigger": pressed or facts.written.get("lastTrigger"),
@@ -232,6 +234,15 @@ def _status(
         "missed": _remembered(facts.written, missed),
     }
     return {name: value for name, value in status.items() if value not in ([], None)}
+
+
+def _last(facts: ScheduleFacts, began: Sequence[datetime]) -> str | None:
+    """When it started something last. A due time may be behind a run that a person has started meanwhile."""
+    written: str | None = facts.written.get("lastScheduleTime")
+    if not began:
+        return written
+    latest = max(began)
+    return written if written and parse_time(written) > latest else format_time(latest)
 
 
 def _remembered(written: Mapping[str, Any], news: Sequence[MissedFiring]) -> list[dict[str, Any]]:

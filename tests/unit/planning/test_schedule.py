@@ -140,6 +140,16 @@ def test_a_new_annotation_starts_a_run_now_and_an_old_one_none() -> None:
     assert again.actions == ()
 
 
+def test_the_last_start_is_also_that_of_a_run_which_a_person_has_started() -> None:
+    pressed = plan_schedule(replace(a_schedule(), trigger="ada"), after(3500))
+    due = plan_schedule(replace(a_schedule(), trigger="ada", written=pressed.status), after(3700))
+    late = plan_schedule(replace(a_schedule(), trigger="bob", written=due.status), after(7199))
+    caught_up = plan_schedule(replace(a_schedule(), trigger="cyd", written=due.status), after(7300))
+
+    last = [plan.status["lastScheduleTime"] for plan in (pressed, due, late, caught_up)]
+    assert last == [format_time(after(seconds)) for seconds in (3500, 3600, 7199, 7300)]
+
+
 def test_a_run_that_the_cluster_refuses_is_recorded_with_its_words() -> None:
     facts = replace(a_schedule(), refused="spec.tasks: too many", trigger="now")
 
