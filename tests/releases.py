@@ -49,14 +49,15 @@ class Release:
         self._namespaces.append(name)
         return name
 
-    def install(self) -> None:
-        """Install the images that the cluster has, without the definitions."""
+    def install(self, **chosen: Any) -> None:
+        """Install the images that the cluster has, without the definitions; ``chosen`` are values of the chart."""
         first = json.loads(helm("get", "values", RELEASE, "--namespace", RELEASE, "--output", "json"))
         values = {
             **{name: first[name] for name in ("image", "defaultTaskImage") if name in first},
             "crds": {"install": False},
             "defaultPool": {"minAgents": 2, "maxAgents": 2, "slots": 4},
             "warmPool": {"enabled": False},
+            **chosen,
         }
         helm("install", self.name, str(CHART), *self._here, *_until_ready(), values=values)
 
@@ -112,11 +113,16 @@ def _until_ready() -> tuple[str, ...]:
 
 
 @contextmanager
-def release_beside() -> Iterator[Release]:
-    """A release that is removed afterwards, with all namespaces that it was given."""
+def release_beside(*objects: JsonObject, **values: Any) -> Iterator[Release]:
+    """A release that is removed afterwards, with all namespaces that it was given.
+
+    The objects are in its namespace before it is.
+    """
     release = Release()
     try:
-        release.install()
+        if objects:
+            release.kubectl.apply(*objects)
+        release.install(**values)
         yield release
     finally:
         release.remove()

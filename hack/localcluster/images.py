@@ -40,6 +40,7 @@ class Image:
 OPERATOR = Image("dawg-operator", paths.REPOSITORY / "operator" / "Dockerfile")
 AGENT = Image("dawg-agent", paths.REPOSITORY / "agent-image" / "Dockerfile")
 TEST = Image("dawg-test", paths.REPOSITORY / "tests" / "images" / "test" / "Dockerfile")
+SERVICES = Image("dawg-services", paths.REPOSITORY / "tests" / "images" / "services" / "Dockerfile")
 
 
 @dataclass(frozen=True)

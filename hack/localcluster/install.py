@@ -21,14 +21,15 @@ POLL_SECONDS = 0.5
 
 def missing_files() -> list[Path]:
     """What the install needs and the checkout does not have."""
-    needed = [image.dockerfile for image in (images.OPERATOR, images.AGENT, images.TEST)]
+    needed = [image.dockerfile for image in (images.OPERATOR, images.AGENT, images.TEST, images.SERVICES)]
     return [file for file in [*needed, CHART / "Chart.yaml", EXAMPLE] if not file.exists()]
 
 
 def install(engine: Engine) -> None:
     operator, agent, test = (engine.build(image) for image in (images.OPERATOR, images.AGENT, images.TEST))
+    services = engine.build(images.SERVICES)  # what the stories about monitoring look at
     with step("load the images into the node"):
-        engine.load([operator, agent, test])
+        engine.load([operator, agent, test, services])
     _upgrade_release(operator, agent, test)
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from dawg_orchestrator.planning.graph import pool_of
 from dawg_orchestrator.planning.order import QueuedTask, order
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import parse_duration, parse_time
@@ -118,7 +119,7 @@ def _waiting_task(metadata: dict[str, Any], spec: TestRunSpec, task: RunTask, wh
     declared = task.cell.task if task.cell is not None else None
     queued = QueuedTask(
         namespace=metadata["namespace"], run=metadata["name"], run_uid=metadata["uid"], index=task.status.index,
-        pool=(declared.pool if declared else None) or spec.pool,
+        pool=pool_of(spec, declared) if declared else spec.pool,
         priority=(declared.priority if declared else None) or spec.priority,
         since=parse_time(metadata["creationTimestamp"]),
     )  # fmt: skip

@@ -29,6 +29,7 @@ from dawg_orchestrator.cluster.client import (
     Resource,
 )
 from dawg_orchestrator.errors import NotFound
+from dawg_orchestrator.planning.graph import pool_of
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.store.testrun import cells_of, read_spec
 
@@ -258,7 +259,7 @@ class Workloads:
 
 def _pools_of(run: dict[str, Any]) -> tuple[str, ...]:
     spec = read_spec(run)
-    return tuple(cell.task.pool or spec.pool for cell in cells_of(spec)) if spec is not None else ()
+    return tuple(pool_of(spec, cell.task) for cell in cells_of(spec)) if spec is not None else ()
 
 
 def _gone(resource: Resource, name: str) -> Refusal:

@@ -13,8 +13,7 @@ from dawg_orchestrator.client.connection import Cluster, JsonObject, resource_pa
 from dawg_orchestrator.client.exits import GAVE_UP, CommandFailed
 from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources.conditions import Condition
-from dawg_orchestrator.resources.names import BUILTIN_POOL
-from dawg_orchestrator.resources.steps import STEPS
+from dawg_orchestrator.resources.steps import STEPS, pool_that_carries
 from dawg_orchestrator.resources.testrun import TaskStatus, TestRunStatus
 
 PLURAL = "testruns"
@@ -86,8 +85,7 @@ class Run:
         step = STEPS.get(declared.get("uses") or "")
         if step is not None and step.by != "agent":
             return None  # the controller carries it out
-        usual = BUILTIN_POOL if step is not None else self.spec.get("pool") or "default"
-        return str(declared.get("pool") or usual)
+        return pool_that_carries(declared.get("uses"), declared.get("pool"), self.spec.get("pool") or "default")
 
     def key(self, task: TaskStatus) -> str:
         """A task with cell and shard as people read it: ``unit[python=3.11] 2/4``."""

@@ -18,7 +18,7 @@ from pydantic.alias_generators import to_camel
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import conditions
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.steps import expressions, read_inputs, step_of
+from dawg_orchestrator.resources.steps import expressions, pool_that_carries, read_inputs, step_of
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec
 
@@ -129,11 +129,8 @@ def expand(spec: TestRunSpec, shape: Shape = ALL_MAIN) -> Graph:
 
 
 def pool_of(spec: TestRunSpec, task: Task) -> str:
-    """The name of the pool that carries the task out; that of a step which the controller decides is of no account."""
-    if task.pool is not None:
-        return task.pool
-    step = step_of(task)
-    return names.BUILTIN_POOL if step is not None and step.by == "agent" else spec.pool
+    """The name of the pool that carries the task out."""
+    return pool_that_carries(task.uses, task.pool, spec.pool)
 
 
 def parameter_variable(name: str) -> str:

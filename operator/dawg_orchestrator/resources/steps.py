@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.resources.model import Duration, Model, parse_duration
+from dawg_orchestrator.resources.names import BUILTIN_POOL
 from dawg_orchestrator.resources.task import ENV_NAME_PATTERN, ObjectName, PriorityName, Task
 
 CEL = "cel"  # the only key of a value that is worked out when the step begins
@@ -248,6 +249,12 @@ STEPS: Mapping[str, Step] = {
 def step_of(task: Task) -> Step | None:
     """The built-in step that the task uses; None when it runs a script or command."""
     return STEPS.get(task.uses) if task.uses is not None else None
+
+
+def pool_that_carries(uses: str | None, own: str | None, pool_of_run: str) -> str:
+    """The pool of a task; that of a step which the controller decides is of no account."""
+    step = STEPS.get(uses) if uses is not None else None
+    return own or (BUILTIN_POOL if step is not None and step.by == "agent" else pool_of_run)
 
 
 def expressions(task: Task) -> dict[str, str]:

@@ -28,6 +28,12 @@ def test_urgent_tasks_come_first_and_each_pool_counts_for_itself() -> None:
     ]  # fmt: skip
 
 
+def test_a_step_that_names_no_pool_waits_in_that_of_steps() -> None:
+    run = ApiserverDouble().testrun("a", {"name": "shown", "uses": "update-dashboard", "with": {"title": "a word"}})
+
+    assert [(one["task"], one["pool"]) for one in entries(run)] == [("shown", "builtin")]
+
+
 def test_a_task_whose_needs_have_not_ended_waits_without_a_position() -> None:
     run = ApiserverDouble().testrun("a", a_task("build"), a_task("unit", needs=["build"]))
 

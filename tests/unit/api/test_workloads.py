@@ -206,6 +206,17 @@ async def test_an_agent_of_built_in_steps_brings_their_logs(workloads: Workloads
     assert (await workloads.log_carrier(token, ("team", "run", None), FIRST)).pool == "builtin"
 
 
+async def test_steps_that_name_no_pool_are_those_of_the_pool_of_steps(
+    workloads: Workloads, apiserver: ApiserverDouble
+) -> None:
+    token = apiserver.step_agent(pool="builtin")["Authorization"]
+    shown = {"name": "shown", "uses": "update-dashboard", "with": {"title": "a word"}}
+    apiserver.workflow_run("run", a_task("unit"), shown, pool="default")
+
+    await workloads.step_of(token, "run", "run-uid", 1)
+    assert (await refused(workloads.step_of(token, "run", "run-uid", 0))).status == 403
+
+
 async def test_a_sidecar_cannot_pass_for_a_warm_agent(workloads: Workloads, apiserver: ApiserverDouble) -> None:
     token = apiserver.task_pod("run", 0)["Authorization"]
     apiserver.testrun("run")

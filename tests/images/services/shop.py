@@ -1,0 +1,36 @@
+"""A shop over HTTP: ready as soon as it listens, and whether its orders work is up to its variable ORDERS.
+
+    python shop.py [PORT]
+"""
+
+import os
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+DEFAULT_PORT = 8080
+
+
+class Shop(BaseHTTPRequestHandler):
+    """What a customer may ask for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/orders" and os.environ.get("ORDERS") == "broken":
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"the orders are broken\n")
+        elif self.path in ("/", "/orders"):
+            self._answer(HTTPStatus.OK, b"open\n")
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, b"there is no such page\n")
+
+    def _answer(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    with ThreadingHTTPServer(("", int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PORT), Shop) as server:
+        server.serve_forever()
