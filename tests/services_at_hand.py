@@ -58,7 +58,10 @@ def a_service(
         "readinessProbe": {"tcpSocket": {"port": ports[0]}, "periodSeconds": 1},
     }  # fmt: skip
     pod = {"containers": [container], "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False}
-    spec = {"selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": pod}}
+    spec = {
+        "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+    }
     opened = [{"name": f"port-{port}", "port": port} for port in ports]
     return [
         {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels or {}},

@@ -225,7 +225,9 @@ def waiting_for_image(release: Release) -> set[str]:
 # Schedules
 
 
-def test_the_full_suite_is_started_by_hand_and_the_list_says_when_it_ran_and_will(release: Release, there: Story) -> None:
+def test_the_full_suite_is_started_by_hand_and_the_list_says_when_it_ran_and_will(
+    release: Release, there: Story
+) -> None:
     run = started_now(there, "full-suite")
 
     status = there.then_finishes(run)

@@ -17,7 +17,6 @@ from pydantic.alias_generators import to_camel
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import conditions
-from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.steps import expressions, pool_that_carries, read_inputs, step_of
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec

@@ -1,6 +1,6 @@
 """A shop over HTTP: ready as soon as it listens, and whether its orders work is up to its variable ORDERS.
 
-    python shop.py [PORT]
+python shop.py [PORT]
 """
 
 import os
