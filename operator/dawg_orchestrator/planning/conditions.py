@@ -19,7 +19,10 @@ _STEPS_TO_COMPILE = 40  # for each character
 MOST_STEPS = 500_000  # about half a second
 
 
-@lru_cache(maxsize=512)
+_REMEMBERED = 4096  # a run of 1,000 tasks has as many conditions, which are evaluated in turn at every look
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def _program(expression: str) -> cel.Program:
     return cel.compile(expression)
 

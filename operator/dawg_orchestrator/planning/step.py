@@ -24,6 +24,7 @@ class Step:
         self.actions: list[RunAction] = []
         self.outputs: dict[int, dict[str, str]] = {}  # of steps that end here
         self.waits: dict[int, tuple[Reason, str]] = {}  # steps that wait for people
+        self.met: dict[str, bool] = {}  # conditions that cannot change any more, by task
         self.begun = False
         self.recorded_first = False
         self._looks: list[datetime] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _ANY = re.compile(r"\btasks\b")
 _NAMED = re.compile(
@@ -10,6 +11,7 @@ _NAMED = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # a run of 1,000 tasks has as many, looked at in turn
 def named_tasks(expression: str) -> frozenset[str] | None:
     """The tasks that a condition names, so that it need not be shown all; None when it may look at any."""
     named = {found["dotted"] or found["quoted"] for found in _NAMED.finditer(expression)}
