@@ -139,9 +139,12 @@ class Kubernetes:
             told(job_uid)
 
     def _collect(self, run_uid: str) -> None:
-        """The garbage collector: a run's Jobs go with it."""
+        """The garbage collector: a run's Jobs go with it, what was frozen for it, and the runs of its steps."""
         for job in owned(self._api.all("jobs"), run_uid):
             self._end_job(job)
+        for plural in ("controllerrevisions", "testruns"):
+            for obj in owned(self._api.all(plural), run_uid):
+                self._api.remove(plural, obj, "kubernetes")
 
     # Agents' pods
 

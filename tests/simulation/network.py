@@ -168,8 +168,9 @@ class _Watch:
             resync.tell(desk, self._resource, obj)
         elif plural == "testruns":
             self._network.loop.create_task(self._forget_run(obj["metadata"]["uid"]), context=self.process.context)
-        elif plural == "agentpools":
-            desk.drop_pool(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        elif plural in ("agentpools", "workflows"):
+            drop = desk.drop_pool if plural == "agentpools" else desk.library.drop
+            drop(obj["metadata"]["namespace"], obj["metadata"]["name"])
         else:
             {"jobs": desk.drop_job, "pods": desk.drop_pod, "deployments": desk.drop_deployment}[plural](obj)
 

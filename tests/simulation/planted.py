@@ -13,8 +13,9 @@ from unittest import mock
 
 from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.controller import elector, gather, hearing, reconcile, records, resync, status
-from dawg_orchestrator.planning import lease
+from dawg_orchestrator.planning import builtin, lease
 from dawg_orchestrator.planning.restore import restore
+from dawg_orchestrator.planning.verdict import _SEVERITY
 from dawg_orchestrator.resources.protocol import Acceptance
 
 _restore, _report, _hear_end = restore, status.Reporter.report, hearing._hear_end
@@ -39,6 +40,10 @@ async def _without_version(cluster: Any, resource: Any, namespace: str, name: st
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _nothing_at_once(_: Any) -> None:
     return None
 
 
@@ -92,6 +97,18 @@ PLANTED: dict[str, tuple[str, Callable[[], Any]]] = {
     "cancel-unheard": (
         "an attempt that should end is not told so",
         lambda: mock.patch.object(reconcile.Reconciler, "_stop", _nothing),
+    ),
+    "runs-go-on": (
+        "the runs of a step are not told that it ends",
+        lambda: mock.patch.object(reconcile.Reconciler, "_stop_runs", _nothing),
+    ),
+    "runs-unproven": (
+        "that a step has begun is believed only where status says so",
+        lambda: mock.patch.object(builtin, "take_up_runs", _nothing_at_once),
+    ),
+    "best-of-its-runs": (
+        "one run that passed is enough for its step",
+        lambda: mock.patch.object(builtin, "worst", lambda verdicts: max(verdicts, key=_SEVERITY.index)),
     ),
     "no-resync": (
         "what a watch has missed is never found",

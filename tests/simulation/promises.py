@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from dawg_orchestrator.planning.graph import expand
+from dawg_orchestrator.planning.graph import Graph, expand
+from dawg_orchestrator.planning.workflow import thaw
+from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from dawg_orchestrator.resources.verdict import BY_LETTER, LEFT_OUT_LETTER, NO_VERDICT_LETTER, Verdict
+from simulation.families import Families
 from simulation.faults import Fault
 from simulation.kubernetes import Execution, TaskKey
 
@@ -31,6 +34,7 @@ class Promises:
         self.broken: list[str] = []
         self._executions: dict[TaskKey, list[Execution]] = defaultdict(list)
         self._tasks: dict[TaskKey, Task] = {}
+        self._family = Families(world, self.breaks)
 
     def breaks(self, what: str) -> None:
         """Take note; the history ends after the event."""
@@ -40,13 +44,22 @@ class Promises:
 
     def changed(self, plural: str, before: JsonObject | None, after: JsonObject | None) -> None:
         """Look at a change of an object."""
-        if plural == "testruns" and after is not None:
-            if before is None:
-                uid = after["metadata"]["uid"]
-                for cell in expand(TestRunSpec.model_validate(after["spec"])).cells:
-                    self._tasks[uid, cell.index] = cell.task
-            else:
-                self._check_status(before, after)
+        if plural == "controllerrevisions" and before is None and after is not None:
+            content = thaw(after["data"])
+            self._learn(after["metadata"]["labels"][names.RUN], expand(content.spec, content.shape))
+        if plural != "testruns":
+            return
+        self._family.changed(before, after)
+        if before is None and after is not None and after["spec"].get("tasks"):
+            self._learn(after["metadata"]["uid"], expand(TestRunSpec.model_validate(after["spec"])))
+        elif before is not None and after is not None:
+            self._check_status(before, after)
+
+    def _learn(self, uid: str, graph: Graph) -> None:
+        for cell in graph.cells:
+            if (uid, cell.index) in self._tasks:
+                self.breaks(f"what was frozen for {uid} has become something else")
+            self._tasks[uid, cell.index] = cell.task
 
     def _check_status(self, before: JsonObject, after: JsonObject) -> None:
         name, uid = after["metadata"]["name"], after["metadata"]["uid"]
@@ -57,14 +70,17 @@ class Promises:
             if former not in (NO_VERDICT_LETTER, letter):
                 self.breaks(f"the verdict of {name} task {index} changed from {former} to {letter}")
             if letter not in (NO_VERDICT_LETTER, former):
-                self._check_letter(name, (uid, index), letter)
+                if self._tasks[uid, index].uses is None:
+                    self._check_letter(name, (uid, index), letter)
+                elif self._tasks[uid, index].uses == "run-tests":
+                    self._family.check_letter(name, (uid, index), letter)
         if len(now) < len(was):
             self.breaks(f"{name} lost letters: {was} → {now}")
         if new.get("term", 0) < old.get("term", 0):
             self.breaks(f"{name}: a former leader wrote")
         if new.get("verdict") and not old.get("verdict") and NO_VERDICT_LETTER in now:
             self.breaks(f"{name} has a verdict while tasks have none: {now}")
-        self._check_merge(name, new, now)
+        self._check_merge(after, new, now)
 
     def _check_letter(self, name: str, task: TaskKey, letter: str) -> None:
         """A verdict on tests needs tests that ended so."""
@@ -83,10 +99,15 @@ class Promises:
         clocks_differ = Fault.CLOCK_WRONG in self._world.faults.kinds
         return clocks_differ and any(run.killed for run in self._executions[task])
 
-    def _check_merge(self, name: str, status: JsonObject, letters: str) -> None:
+    def _check_merge(self, run: JsonObject, status: JsonObject, letters: str) -> None:
+        name, uid = run["metadata"]["name"], run["metadata"]["uid"]
         allowed = any(c["type"] == "MergeAllowed" and c["status"] == "True" for c in status.get("conditions") or ())
         green = {Verdict.PASSED.letter, Verdict.FLAKY.letter, LEFT_OUT_LETTER}
-        if allowed and not (letters and set(letters) <= green and status.get("verdict")):
+        gates = [index for index in range(len(letters)) if self._tasks[uid, index].uses == "gate"]
+        if gates:  # it has decided over the tests before it, and what comes after changes nothing
+            if allowed and not set(letters[: gates[0] + 1]) <= green:
+                self.breaks(f"the gate of {name} is open with {letters}")
+        elif allowed and not (letters and set(letters) <= green and status.get("verdict")):
             self.breaks(f"{name} may be merged with {letters or 'no letters'}, verdict {status.get('verdict')}")
 
     # In the pods

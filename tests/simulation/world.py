@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from builders import NOON
+from dawg_orchestrator.resources import names
 from simulation.agents import AgentProcess
 from simulation.apiserver import ApiServer, JsonObject
 from simulation.controllers import ControllerProcess
@@ -43,6 +44,22 @@ _SHAPES: tuple[tuple[list[JsonObject], JsonObject], ...] = (
     ([_task("a")], {"concurrency": {**_GROUP, "policy": "CancelInProgress"}}),
     ([_task("a", timeout="10s"), _task("b")], {"timeout": "2m"}),
 )
+_SUITE = "smoke"
+_TESTS = {"name": "tests", "uses": "run-tests", "with": {"suites": [_SUITE]}}
+_WORKFLOWS: dict[str, JsonObject] = {
+    "one": {"pool": "jobs", "tasks": [_task("a", **_RETRIES)]},
+    "two": {"pool": "warm", "tasks": [_task("a"), _task("b", needs=["a"])]},
+    "whole": {
+        "pool": "warm",
+        "tasks": [_task("build"), {**_TESTS, "needs": ["build"]}, {"name": "gate", "uses": "gate", "needs": ["tests"]}],
+        "finally": [_task("end")],
+    },
+    "alone": {"pool": "jobs", "tasks": [_TESTS], "onFailure": [_task("tell")],
+              "concurrency": {**_GROUP, "policy": "CancelInProgress"}},
+}  # fmt: skip
+_OF_SUITE = ("one", "two")
+_OF_STEPS = ("whole", "alone")
+_WITH_STEPS = 0.2  # of the runs
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,10 @@ class World:
             spec: JsonObject = {"executor": executor, "minAgents": 1, "maxAgents": 3, "slots": 2}
             spec["jobTemplate"] = {"image": "example.org/test:1"}
             self.api.create("agentpools", NAMESPACE, {"metadata": {"name": name}, "spec": spec, "status": {}}, "user")
+        for name, spec in _WORKFLOWS.items():
+            labels = {names.SUITE: _SUITE} if name in _OF_SUITE else {}
+            metadata = {"name": name, "labels": labels}
+            self.api.create("workflows", NAMESPACE, {"metadata": metadata, "spec": spec, "status": {}}, "user")
         wrong = Fault.CLOCK_WRONG in self.faults.kinds
         self.controllers = [ControllerProcess(self, f"controller-{n}", self._skew(wrong)) for n in (1, 2)]
         self.later(self.chance.uniform(*_ACT_EVERY), self._act)
@@ -167,8 +188,24 @@ class World:
             self.api.delete("testruns", NAMESPACE, name, {}, "user")
             if self.chance.random() < 0.5:
                 self._create_run(name)
+        elif act < 0.56:
+            self._change_workflow(self.chance.choice(_OF_SUITE))
+
+    def _change_workflow(self, name: str) -> None:
+        """What runs of it carry out from now on has another task; those under way have not."""
+        self.say(f"{self.loop.time():8.3f} user changes workflow {name}")
+        known = self.api.get("workflows", NAMESPACE, name)
+        tasks = [*_WORKFLOWS[name]["tasks"], _task(f"new-{known['metadata']['generation']}")]
+        metadata = {"generation": known["metadata"]["generation"] + 1}
+        self.api.change("workflows", NAMESPACE, name, {"metadata": metadata, "spec": {"tasks": tasks}}, "user")
 
     def _create_run(self, name: str) -> None:
+        if self.chance.random() < _WITH_STEPS:
+            workflow = self.chance.choice(_OF_STEPS)
+            self.say(f"{self.loop.time():8.3f} user creates {name} of workflow {workflow}")
+            asked: JsonObject = {"workflowRef": {"name": workflow}, "cancelled": False}
+            self.api.create("testruns", NAMESPACE, {"metadata": {"name": name}, "spec": asked, "status": {}}, "user")
+            return
         tasks, spec = self.chance.choice(_SHAPES)
         pool = self.chance.choice(("jobs", "warm"))
         self.say(f"{self.loop.time():8.3f} user creates {name} in pool {pool}: {tasks} {spec}")
