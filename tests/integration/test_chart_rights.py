@@ -117,5 +117,8 @@ def test_people_get_what_their_role_says() -> None:
     assert "create" not in verbs("dawg-runner", "workflows")
     assert "gate" not in verbs("dawg-runner", "workflows")
     assert "gate" in verbs("dawg-workflow-admin", "workflows")
+    assert "approve" in verbs("dawg-workflow-admin", "workflows")
+    assert "approve" not in verbs("dawg-runner", "workflows")
+    assert verbs("dawg-runner", "controllerrevisions") == {"get"}
     assert "create" in verbs("dawg-pool-admin", "agentpools")
     assert verbs("dawg-viewer", "testruns") == {"get", "list", "watch"}

@@ -12,11 +12,13 @@ from pydantic import BaseModel
 
 from dawg_orchestrator.planning.cron import check_cron
 from dawg_orchestrator.planning.graph import expand
+from dawg_orchestrator.planning.workflow import check_workflow
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.schedule import ScheduleSpec
+from dawg_orchestrator.resources.steps import STEPS, Inputs
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import TestRunSpec
-from dawg_orchestrator.resources.workflow import WorkflowSpec
+from dawg_orchestrator.resources.workflow import Parameter, WorkflowSpec
 from docgen.update import MarksMissing, difference, wanted_pages, with_generated
 from docpages import PAGES, ROOT, Block, anchors, links, yaml_blocks
 
@@ -84,7 +86,10 @@ def test_objects_are_what_the_product_understands_and_nothing_else(block: Block)
 def test_documented_runs_can_be_carried_out_by_this_release(block: Block):
     for document in ours(block):
         if document["kind"] == "TestRun":
-            assert expand(TestRunSpec.model_validate(document["spec"])).cells
+            run = TestRunSpec.model_validate(document["spec"])
+            assert run.workflow_ref is not None or expand(run).cells
+        elif document["kind"] == "Workflow":
+            assert check_workflow(WorkflowSpec.model_validate(document["spec"])).cells
         elif document["kind"] == "Schedule":
             schedule = ScheduleSpec.model_validate(document["spec"])
             check_cron(schedule.cron, schedule.timezone)
@@ -93,13 +98,33 @@ def test_documented_runs_can_be_carried_out_by_this_release(block: Block):
 
 @pytest.mark.parametrize(
     ("page", "model"),
-    [("testrun.md", TestRunSpec), ("testrun.md", Task), ("agentpool.md", AgentPoolSpec)],
-    ids=["TestRun", "Task", "AgentPool"],
+    [
+        ("testrun.md", TestRunSpec),
+        ("testrun.md", Task),
+        ("agentpool.md", AgentPoolSpec),
+        ("workflow.md", WorkflowSpec),
+        ("workflow.md", Parameter),
+    ],
+    ids=["TestRun", "Task", "AgentPool", "Workflow", "Parameter"],
 )
 def test_every_field_is_documented(page: str, model: type[BaseModel]):
     text = (DOCS / page).read_text()
 
     assert [name for name in field_names(model) if f"{name}`" not in text and f"`{name}" not in text] == []
+
+
+def test_every_input_and_output_of_the_controllers_steps_is_documented():
+    text = (DOCS / "workflow.md").read_text()
+    steps = {name: step for name, step in STEPS.items() if step.by == "controller"}
+    words = {word for step in steps.values() for word in (*field_names(step.inputs or Inputs), *step.outputs)}
+
+    assert [word for word in sorted(words | steps.keys()) if f"`{word}`" not in text] == []
+
+
+def test_the_example_of_a_workflow_can_be_carried_out_by_this_release():
+    workflow = yaml.safe_load((ROOT / "examples/workflow.yaml").read_text())
+
+    assert check_workflow(WorkflowSpec.model_validate(workflow["spec"])).cells
 
 
 def test_every_value_of_the_chart_is_documented():

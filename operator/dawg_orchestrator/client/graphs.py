@@ -148,7 +148,9 @@ def rows_of(nodes: Sequence[Node]) -> list[Row] | None:
     lanes: list[str | None] = []
     rows: list[Row] = []
     at: int | None = None
-    for node in nodes:
+    for position, node in enumerate(nodes):
+        if position and nodes[position - 1].stage != node.stage:
+            at = None  # a heading stands between
         above = " ".join("│" if name is not None else " " for name in lanes)
         at, closing = _place(node, lanes, waiting, at)
         if at >= MOST_LANES:

@@ -77,13 +77,15 @@ def _manifest(run: Run, spec: JsonObject) -> JsonObject:
     git = (spec.get("source") or {}).get("git")
     if commit and git:
         spec["source"] = {**spec["source"], "git": {**git, "revision": commit}}
-    return {
-        "apiVersion": API_VERSION, "kind": "TestRun", "spec": spec,
-        "metadata": {
-            "generateName": run.metadata.get("generateName") or prefix(run.name), "namespace": run.namespace,
-            "annotations": {RERUN_OF: run.name},
-        },
+    metadata: JsonObject = {
+        "generateName": run.metadata.get("generateName") or prefix(run.name), "namespace": run.namespace,
+        "annotations": {RERUN_OF: run.name},
     }  # fmt: skip
+    # Labels with a prefix are a tool's own mark on the old run; the others are people's, and triggers may ask for them.
+    labels = {name: value for name, value in (run.metadata.get("labels") or {}).items() if "/" not in name}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": API_VERSION, "kind": "TestRun", "metadata": metadata, "spec": spec}
 
 
 def _in_order(tasks: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:

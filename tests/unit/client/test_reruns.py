@@ -166,11 +166,13 @@ def test_a_whole_rerun_is_the_same_spec_on_the_same_commit_and_not_cancelled() -
     spec = {"cancelled": True, "source": {"git": {"url": "https://git.example/a.git", "revision": "main"}}}
     run = a_run("checkout-x7k2p", spec=spec, source={"commit": COMMIT})
     run.metadata["generateName"] = "checkout-"
+    run.metadata["labels"] = {"team": "shop", "argocd.argoproj.io/instance": "x", "dawg.dev/schedule": "nightly"}
 
     manifest = whole(run)
 
     assert manifest["metadata"] == {
         "generateName": "checkout-", "namespace": "shop", "annotations": {"dawg.dev/rerun-of": "checkout-x7k2p"},
+        "labels": {"team": "shop"},
     }  # fmt: skip
     assert manifest["spec"]["source"]["git"] == {"url": "https://git.example/a.git", "revision": COMMIT}
     assert "cancelled" not in manifest["spec"]
