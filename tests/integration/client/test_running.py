@@ -159,22 +159,6 @@ def test_names_that_do_not_exist_are_wrong_usage(playground: Playground) -> None
         assert "no-such-run" in result.output
 
 
-def test_a_suite_without_workflows_is_refused_with_the_reason(playground: Playground) -> None:
-    nothing = playground.dawg("queue", "test", "--suite", "smoke")
-    workflow = {
-        "apiVersion": "dawg.dev/v1alpha1", "kind": "Workflow",
-        "metadata": {"name": "smoke", "labels": {"dawg.dev/suite": "smoke"}},
-        "spec": {"tasks": [{"name": "a", "run": "true"}]},
-    }  # fmt: skip
-    playground.create("workflows", workflow, api="apis/dawg.dev/v1alpha1")
-    not_yet = playground.dawg("queue", "test", "--suite", "smoke")
-
-    assert nothing.exit_code == 64
-    assert "dawg.dev/suite=smoke" in nothing.output
-    assert not_yet.exit_code == 3
-    assert "workflows cannot be run by this release" in not_yet.output
-
-
 @pytest.fixture
 def relayed(playground: Playground, tmp_path: Path) -> Iterator[tuple[Relay, str]]:
     """A relay, and a kubeconfig that goes through it."""
