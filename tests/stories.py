@@ -36,6 +36,11 @@ class Story:
         self.kubectl.create(manifest)
         self._created.append((manifest["kind"], manifest["metadata"]["name"]))
 
+    def made(self, kind: str, name: str) -> str:
+        """What a command has made for the story is the story's to remove; returns the name."""
+        self._created.append((kind, name))
+        return name
+
     def when_applied(self, *tasks: JsonObject, name: str | None = None, **spec: Any) -> str:
         """A TestRun of these tasks; returns its name."""
         chosen = name or f"run-{self.mark}-{len(self._created)}"
