@@ -14,7 +14,7 @@ from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.controller.library import Workflow, WorkflowKey
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.changes import differing
-from dawg_orchestrator.planning.triggers import AskedRun, TriggerFacts, plan_triggers
+from dawg_orchestrator.planning.triggers import AskedRun, TriggerFacts, TriggerPlan, plan_triggers
 from dawg_orchestrator.planning.workflow import plan_workflow
 
 log = structlog.get_logger()
@@ -26,12 +26,16 @@ class Librarian:
     def __init__(self, cluster: Cluster, desk: Desk, clock: Callable[[], datetime]) -> None:
         self._cluster, self._desk, self._clock = cluster, desk, clock
 
-    async def look(self, key: WorkflowKey) -> None:
-        """Start what is asked for, and write what became of it."""
+    async def look(self, key: WorkflowKey) -> datetime | None:
+        """Start what is asked for, and write what became of it; when to look again."""
         workflow = self._desk.library.workflows.get(key)
         if workflow is None:
-            return
-        triggers = await self._answer(workflow) if workflow.has_triggers else {}
+            return None
+        plan = await self._answer(workflow) if workflow.has_triggers else TriggerPlan((), {})
+        await self._write(key, workflow, plan.triggers)
+        return plan.check_again_at
+
+    async def _write(self, key: WorkflowKey, workflow: Workflow, triggers: JsonObject) -> None:
         status = plan_workflow(workflow.facts(self._desk.term, triggers), self._clock())
         if differing(workflow.status, status) <= {"term"}:
             return
@@ -46,22 +50,23 @@ class Librarian:
         else:
             workflow.status, workflow.version = status, int(written["resourceVersion"])
 
-    async def _answer(self, workflow: Workflow) -> JsonObject:
-        """Create the runs that triggers ask for; what is to be noted of that."""
+    async def _answer(self, workflow: Workflow) -> TriggerPlan:
+        """Create the runs that triggers ask for; what was planned."""
         assert workflow.spec is not None  # noqa: S101
         namespace = workflow.namespace
         for name in self._desk.occurrences.to_read(namespace):
             await self._read(namespace, name)
+        now = self._clock()
         plan = plan_triggers(
             TriggerFacts(
                 workflow=workflow.name, uid=workflow.uid, created=workflow.created, spec=workflow.spec,
                 written=workflow.status.get("triggers") or {}, failed=self._desk.occurrences.failed(namespace),
-                rollouts=self._desk.occurrences.rollouts(namespace), answered=frozenset(workflow.answered),
-            ), self._clock(),
+                rollouts=self._desk.occurrences.rollouts(namespace, now), answered=frozenset(workflow.answered),
+            ), now,
         )  # fmt: skip
         for asked in plan.runs:
             await self._start(workflow, asked)
-        return plan.triggers
+        return plan
 
     async def _read(self, namespace: str, name: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -30,9 +31,13 @@ class Occurrences:
         """The runs that failed lately, in the order of their ends."""
         return sorted(self._failed.get(namespace, {}).values(), key=lambda run: run.ended_at)
 
-    def rollouts(self, namespace: str) -> Sequence[Rollout]:
-        """All Deployments."""
-        return list(self._rollouts.get(namespace, {}).values())
+    def rollouts(self, namespace: str, now: datetime) -> Sequence[Rollout]:
+        """All Deployments; one is complete since it was looked at first after it came to be so."""
+        known = self._rollouts.get(namespace, {})
+        for name, one in known.items():
+            if one.complete and one.since is None:
+                known[name] = replace(one, since=now)
+        return list(known.values())
 
     def run_failed(self, namespace: str, name: str) -> None:
         """A run has failed; what triggers look at is read from the cluster."""

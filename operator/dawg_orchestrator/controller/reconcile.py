@@ -102,7 +102,9 @@ class Reconciler:
         elif key.kind == "Schedule":
             await self._scheduling.look((key.namespace, key.name))
         elif key.kind == "Workflow":
-            await self._librarian.look((key.namespace, key.name))
+            again = await self._librarian.look((key.namespace, key.name))
+            if again is not None:
+                self._queue.add(key, again)
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:

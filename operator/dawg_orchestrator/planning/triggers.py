@@ -18,6 +18,7 @@ from dawg_orchestrator.resources.workflow import LabelSelector, WorkflowSpec
 
 JsonObject = dict[str, Any]
 
+SETTLING = timedelta(seconds=5)  # of a rollout: who asks at once may still be sent to a pod of the former revision
 MEMORY = timedelta(hours=1)  # how long after its end a failed run still starts what it should have started
 _LATE = timedelta(minutes=5)  # ends are noted in order of time, but may be seen in another
 _MOST_ROLLOUTS = 200
@@ -37,7 +38,7 @@ class FailedRun:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A Deployment's newest revision; ``complete``: all its pods are of it and available."""
+    """A Deployment's newest revision; ``complete``: all its pods are of it and available, ``since`` when as we saw it."""
 
     deployment: str
     uid: str
@@ -45,6 +46,7 @@ class Rollout:
     labels: Mapping[str, str]
     complete: bool
     image: str = ""
+    since: datetime | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -80,17 +82,19 @@ class AskedRun:
 
 @dataclass(frozen=True, slots=True)
 class TriggerPlan:
-    """The runs to create, and what to note once they are there."""
+    """The runs to create, what to note once they are there, and when to look again though nothing has happened."""
 
     runs: tuple[AskedRun, ...]
     triggers: JsonObject
+    check_again_at: datetime | None = None
 
 
 def plan_triggers(facts: TriggerFacts, now: datetime) -> TriggerPlan:
     """What the Workflow's testRunFailed and deployment triggers ask for now."""
     noted: JsonObject = {}
-    runs = [*_after_failures(facts, noted, now), *_after_rollouts(facts, noted)]
-    return TriggerPlan(tuple(runs), noted)
+    settled = [one.since + SETTLING for one in facts.rollouts if one.complete and one.since is not None]
+    runs = [*_after_failures(facts, noted, now), *_after_rollouts(facts, noted, now)]
+    return TriggerPlan(tuple(runs), noted, min((time for time in settled if time > now), default=None))
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
@@ -122,7 +126,7 @@ def _after_failures(facts: TriggerFacts, noted: JsonObject, now: datetime) -> It
         noted["failedRunsUntil"] = format_time(until)
 
 
-def _after_rollouts(facts: TriggerFacts, noted: JsonObject) -> Iterable[AskedRun]:
+def _after_rollouts(facts: TriggerFacts, noted: JsonObject, now: datetime) -> Iterable[AskedRun]:
     triggers = [one.deployment for one in facts.spec.triggers if one.deployment is not None]
     if not triggers:
         return
@@ -133,12 +137,13 @@ def _after_rollouts(facts: TriggerFacts, noted: JsonObject) -> Iterable[AskedRun
         if not any(matches(one.selector, rollout.labels) for one in triggers):
             continue
         before = known.get(rollout.deployment) if known is not None else None
-        if not rollout.complete:
+        if rollout.complete and (known is None or before == rollout.id):
+            answered[rollout.deployment] = rollout.id  # at the first look nothing of the past is answered
+            continue
+        if not rollout.complete or now < (rollout.since or now) + SETTLING:
             answered |= {rollout.deployment: before} if before else {}
             continue
         answered[rollout.deployment] = rollout.id
-        if known is None or before == rollout.id:  # at the first look nothing of the past is answered
-            continue
         name = triggered_name(facts.workflow, facts.uid, rollout.id)
         if name not in facts.answered:
             parameters = _declared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +37,7 @@ def failed(name: str = "checkout-1", uid: str = "r-1", **fields: Any) -> FailedR
 
 
 def rollout(revision: str = "2", *, complete: bool = True, name: str = "web", uid: str = "d-1") -> Rollout:
-    return Rollout(name, uid, revision, {"app": name}, complete, image="shop:2")
+    return Rollout(name, uid, revision, {"app": name}, complete, image="shop:2", since=LONG_AGO)
 
 
 def asked(plan: TriggerPlan) -> list[str]:
@@ -114,6 +115,16 @@ def test_a_rollout_asks_once_when_it_is_complete() -> None:
     assert under_way.triggers == before
     assert [asked(plan) for plan in (under_way, complete, after_it)] == [[], ["deployment web"], []]
     assert complete.runs[0].parameters == {"deployment": "web", "image": "shop:2"}
+
+
+def test_a_rollout_is_given_time_until_nobody_is_sent_to_the_former_pods() -> None:
+    before = {"rollouts": {"web": "d-1/1"}}
+    fresh = replace(rollout(), since=NOON)
+    plans = [plan_triggers(facts(ANY_ROLLOUT, rollouts=(fresh,), written=before), after(time)) for time in (0, 4.9, 5)]
+
+    assert [asked(plan) for plan in plans] == [[], [], ["deployment web"]]
+    assert [plan.triggers for plan in plans] == [before, before, {"rollouts": {"web": "d-1/2"}}]
+    assert [plan.check_again_at for plan in plans] == [after(5), after(5), None]
 
 
 def test_a_deployment_that_comes_later_or_anew_asks_for_its_first_revision() -> None:
