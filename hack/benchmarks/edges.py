@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.figures import Figure, Part, median, percentile
@@ -30,7 +31,7 @@ async def measure(place: Place, pool: str, rounds: int, tell: Callable[[str], No
 
 async def _took(place: Place, pool: str, length: int) -> float:
     tasks: list[dict[str, Any]] = [{**NOTHING, "name": f"task-{number}"} for number in range(length)]
-    for before, task in zip(tasks, tasks[1:], strict=False):
+    for before, task in pairwise(tasks):
         task["needs"] = [before["name"]]
     body = run_body(place, pool, tasks[0])
     body["spec"]["tasks"] = tasks
