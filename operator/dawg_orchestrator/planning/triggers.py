@@ -38,7 +38,7 @@ class FailedRun:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A Deployment's newest revision; ``complete``: all its pods are of it and available, ``since`` when as we saw it."""
+    """A Deployment's newest revision; ``complete``: all its pods are of it and available, ``since`` we saw it so."""
 
     deployment: str
     uid: str

@@ -2,7 +2,8 @@
 
     MAIL_USER=… MAIL_PASSWORD=… python mailbox.py
 
-SMTP on port 2525. On port 8080 POST / keeps the body, and GET / is {"mails": [{from, to, subject, text}], "posts": […]}.
+SMTP on port 2525. On port 8080 POST / keeps the body, and GET / tells {"mails": [{from, to, subject, text}],
+"posts": […]}.
 """
 
 import json
@@ -60,7 +61,7 @@ class Posts(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     mails = Mails()
     smtp = Controller(
-        mails, hostname="0.0.0.0", port=SMTP_PORT, server_hostname="mailbox", authenticator=mails.let_in,
+        mails, hostname="", port=SMTP_PORT, server_hostname="mailbox", authenticator=mails.let_in,
         auth_required=True, auth_require_tls=False,
     )  # fmt: skip
     smtp.start()

@@ -1,14 +1,10 @@
-"""A shop over HTTP: ready as soon as it listens, and whether its orders work is up to its variable ORDERS.
-
-python shop.py [PORT]
-"""
+"""A shop over HTTP on port 8080: ready as soon as it listens. Its orders do not work where ORDERS is broken."""
 
 import os
-import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-DEFAULT_PORT = 8080
+PORT = 8080
 
 
 class Shop(BaseHTTPRequestHandler):
@@ -32,5 +28,5 @@ class Shop(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    with ThreadingHTTPServer(("", int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PORT), Shop) as server:
+    with ThreadingHTTPServer(("", PORT), Shop) as server:
         server.serve_forever()
