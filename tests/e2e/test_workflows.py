@@ -165,6 +165,7 @@ def test_a_rollout_that_fails_its_smoke_test_is_brought_back_and_no_other(
     about = "deployment of checkout"
     news = [f"{about} is not healthy", f"{about} has recovered"]
     assert told(mailbox, about) == (news, news)
+    assert "rollback: Passed StepDone: Deployment checkout is back" in mailbox.mails(about)[0]["text"]
 
     # No pod of it ever starts, so it is never rolled out, and what serves goes on to serve.
     release.kubectl("set", "image", "deployment/checkout", "checkout=localhost/no-such-image:1")

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal
 
 from dawg_agent.steps.about import About, StepOutcome
@@ -19,9 +20,11 @@ from dawg_agent.steps.web import said
 from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.names import short_hash
 from dawg_orchestrator.resources.steps import Notify, SecretAddress, Target
+from dawg_orchestrator.resources.verdict import Verdict
 
 _WITHIN = 90.0  # seconds for one address, with all its tries
 _MOST_KEPT = 64  # addresses under one key
+_MOST_LINES, _LONGEST_LINE = 20, 300
 
 Said = Mapping[str, Any]  # what was said last to one address: healthy, step, run, at
 When = Literal["Change", "Always", "Failure"]
@@ -131,8 +134,7 @@ def _news(inputs: Notify, about: About, *, healthy: bool, before: Said | None) -
     subject = inputs.key or about.workflow or about.run
     recovered = healthy and before is not None and before.get("healthy") is False
     state = "has recovered" if recovered else "is healthy" if healthy else "is not healthy"
-    lines = [f"{name}: {task.verdict} {task.reason}: {task.message}"[:300] for name, task in about.not_green.items()]
-    text = inputs.text or "\n".join(lines[:20])
+    text = inputs.text or what_ended(about)
     return News(
         id=f"{about.step}/{'healthy' if healthy else 'unhealthy'}",
         type="dev.dawg.recovered" if recovered else "dev.dawg.healthy" if healthy else "dev.dawg.alert",
@@ -141,6 +143,14 @@ def _news(inputs: Notify, about: About, *, healthy: bool, before: Said | None) -
         at=datetime.now(UTC), namespace=about.namespace, run=about.run, workflow=about.workflow, subject=subject,
         tasks={name: task.model_dump(mode="json", by_alias=True) for name, task in about.tasks.items()},
     )  # fmt: skip
+
+
+def what_ended(about: About) -> str:
+    """What came of the tasks before, those that ended badly first: whether tests pass and a rollback has helped."""
+    bad = about.not_green
+    ran = {name: task for name, task in about.tasks.items() if name not in bad and task.verdict != Verdict.SKIPPED}
+    lines = (f"{name}: {task.verdict} {task.reason}: {task.message}" for name, task in (bad | ran).items())
+    return "\n".join(line[:_LONGEST_LINE] for line in islice(lines, _MOST_LINES))
 
 
 async def _tell(one: Addressee, news: News, about: About) -> Heard:

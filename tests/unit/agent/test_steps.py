@@ -87,6 +87,12 @@ def test_a_skipped_task_says_nothing_about_health() -> None:
     assert set(about(check="Failed", deploy="InfraError", lint="Flaky").not_green) == {"check", "deploy"}
 
 
+def test_news_say_what_ended_badly_first_and_then_what_else_was_done() -> None:
+    lines = notify.what_ended(about(check="Passed", smoke="Failed", repair="Skipped", rollback="Passed")).splitlines()
+
+    assert [line.partition(" ")[0] for line in lines] == ["smoke:", "check:", "rollback:"]
+
+
 def test_what_is_kept_belongs_to_the_workflow_and_the_task() -> None:
     first = about()
 
