@@ -32,6 +32,9 @@ _AROUND = Surroundings(
 )  # fmt: skip
 
 
+_MOST_LOOKS = 5000  # in one go
+
+
 class Died(BaseException):
     """The process is gone."""
 
@@ -79,9 +82,10 @@ class LeaderAlone:
                 "spec": body["spec"], "metadata": {"generation": known["metadata"]["generation"] + 1},
             }, "user")  # fmt: skip
 
-    def run(self, name: str = "run", workflow: str = "w", **spec: Any) -> None:
+    def run(self, name: str = "run", workflow: str = "w", annotations: JsonObject | None = None, **spec: Any) -> None:
         """Apply a run of a Workflow."""
-        body = {"metadata": {"name": name}, "spec": {"workflowRef": {"name": workflow}, "priority": "medium", **spec}}
+        metadata = {"name": name, "annotations": annotations or {}}
+        body = {"metadata": metadata, "spec": {"workflowRef": {"name": workflow}, "priority": "medium", **spec}}
         self.server.create("testruns", NAMESPACE, body, "user")
 
     def cancel(self, name: str = "run") -> None:
@@ -149,7 +153,7 @@ class LeaderAlone:
     async def look(self, seconds: float = 0, each: Callable[[], None] = lambda: None) -> None:
         """All that is due, and all that falls due within these seconds."""
         until = self.now + timedelta(seconds=seconds)
-        while True:
+        for _ in range(_MOST_LOOKS):
             self._hear()
             each()
             self._hear()
@@ -163,6 +167,7 @@ class LeaderAlone:
             else:
                 self.now = until
                 return
+        raise AssertionError(f"at {self.now} the leader looks at the same again and again: {self.queue._due}")
 
     async def send(self, *_: Any) -> bool:
         """Nobody listens."""

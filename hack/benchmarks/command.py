@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import anomalies, crowd, jobs, labelled, publish, ranges, starts, tables, takeover, throughput
+from benchmarks import anomalies, crowd, jobs, labelled, plans, publish, ranges, starts, tables, takeover, throughput
 from benchmarks.figures import HEADINGS, Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
@@ -32,9 +32,10 @@ PARTS = {
     "job": "the same for tasks in Jobs",
     "crowd": "many live runs: memory, an urgent run among them, a new leader",
     "takeover": "how soon the second controller works when the first is killed",
+    "plan": "how long one look at a run of 1,000 tasks takes",
     "anomalies": "how well anomalies of metrics are found, beside a moving z-score",
 }
-WITHOUT_CLUSTER = frozenset({"anomalies"})
+WITHOUT_CLUSTER = frozenset({"plan", "anomalies"})
 _AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
 examples:
@@ -46,8 +47,8 @@ examples:
                                    the Numenta Anomaly Benchmark; without --data on a few that are generated
   hack/bench --publish             put what build/bench.json holds into docs/performance.md and docs/anomalies.md
 
-Needs the cluster of hack/up, but for the part anomalies. Figures of speed are ratios to bare Jobs of the same run on
-the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each part.
+Needs the cluster of hack/up, but for the parts plan and anomalies. Figures of speed are ratios to bare Jobs of the same
+run on the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each part.
 """
 
 
@@ -113,7 +114,7 @@ def _measure(options: argparse.Namespace) -> None:
     for name in names:
         if name in WITHOUT_CLUSTER:
             with step(f"{name}: {PARTS[name]}") as current:
-                part = _anomalies(options, current)
+                part = plans.measure(_note(current)) if name == "plan" else _anomalies(options, current)
             _keep(options, name, part, _circumstances())
     if on_cluster := [name for name in names if name not in WITHOUT_CLUSTER]:
         asyncio.run(_measure_on_cluster(options, on_cluster, _image()))

@@ -22,12 +22,14 @@ from dawg_orchestrator.cluster.client import (
 )
 from dawg_orchestrator.cluster.credentials import find_credentials
 from dawg_orchestrator.errors import Forbidden, Invalid
+from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.schedule import ScheduleSpec
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from dawg_orchestrator.resources.workflow import WorkflowSpec
 from fuzzed_desk import FuzzedDesk
+from leader_alone import LeaderAlone
 from poison import JsonObject, examples, metadata, specs, statuses
 from realcluster import apply_definitions, namespace_on_cluster
 
@@ -98,6 +100,9 @@ async def test_what_the_schema_takes_is_taken_and_read(kind: str, apiserver: Clu
     if kind in ("TestRun", "AgentPool"):
         for stored in taken:
             lead(kind, stored)
+    if kind == "Workflow":
+        for stored in taken:
+            await lead_workflow(stored)
 
 
 def lead(kind: str, stored: JsonObject) -> None:
@@ -110,6 +115,19 @@ def lead(kind: str, stored: JsonObject) -> None:
     desk.pass_time()
     assert desk.statuses["good"]["verdict"] == "Passed"
     assert (desk.statuses if kind == "TestRun" else desk.pools)["poison"]["conditions"]
+
+
+async def lead_workflow(stored: JsonObject) -> None:
+    """A leader finds this Workflow, a run of it, and a good one beside them."""
+    made = LeaderAlone()
+    made.workflow("poison", **stored["spec"])
+    made.workflow("good", {"name": "ok", "uses": "approve"})
+    made.run("poison", "poison")
+    made.run("good", "good", annotations={f"{names.APPROVAL}ok": "Approved by alice"})
+    made.lead()
+    await made.look(60)
+    assert made.why("good")[0] == "Passed"
+    assert made.why("poison")[1] not in ("", "NotSeen")
 
 
 async def test_a_status_that_the_schema_takes_is_taken_and_read(apiserver: Cluster, namespace: str) -> None:
