@@ -13,7 +13,7 @@ from unittest import mock
 
 from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.controller import elector, gather, hearing, reconcile, records, resync, status
-from dawg_orchestrator.planning import builtin, lease
+from dawg_orchestrator.planning import builtin, lease, settle
 from dawg_orchestrator.planning.restore import restore
 from dawg_orchestrator.planning.verdict import _SEVERITY
 from dawg_orchestrator.resources.protocol import Acceptance
@@ -40,10 +40,6 @@ async def _without_version(cluster: Any, resource: Any, namespace: str, name: st
 
 
 async def _nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
-def _nothing_at_once(_: Any) -> None:
     return None
 
 
@@ -98,13 +94,9 @@ PLANTED: dict[str, tuple[str, Callable[[], Any]]] = {
         "an attempt that should end is not told so",
         lambda: mock.patch.object(reconcile.Reconciler, "_stop", _nothing),
     ),
-    "runs-go-on": (
-        "the runs of a step are not told that it ends",
-        lambda: mock.patch.object(reconcile.Reconciler, "_stop_runs", _nothing),
-    ),
-    "runs-unproven": (
-        "that a step has begun is believed only where status says so",
-        lambda: mock.patch.object(builtin, "take_up_runs", _nothing_at_once),
+    "ends-before-its-runs": (
+        "a step that is stopped ends before the runs that it has started",
+        lambda: mock.patch.object(settle, "_has_open_runs", return_value=False),
     ),
     "best-of-its-runs": (
         "one run that passed is enough for its step",
