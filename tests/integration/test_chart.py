@@ -13,7 +13,10 @@ import pytest
 import yaml
 
 from chart import AUTHORITY, CHART, OWN_CERTIFICATE, VARIANTS, needs_helm, of_kind, refusal, render, the
+from dawg_orchestrator.planning.cron import check_cron
+from dawg_orchestrator.planning.workflow import check_workflow
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.workflow import WorkflowSpec
 from dawg_orchestrator.settings import S3Settings
 from realcluster import ROOT, Manifest, RealCluster, apply_definitions, namespace_on_cluster
 
@@ -100,6 +103,37 @@ def test_the_pool_of_built_in_steps_is_there_when_it_is_asked_for() -> None:
     AgentPoolSpec.model_validate(builtin)
 
 
+EVERY_WORKFLOW: dict[str, Any] = {
+    "builtin": {"enabled": True, "rollback": {"enabled": True}},
+    "workflows": {
+        "notify": {"to": [{"secret": "MAIL"}], "webhooks": ["http://hook/"]},
+        "continuousMonitoring": {
+            "enabled": True, "checks": [{"name": "shop", "tcp": "shop:80"}], "suites": ["smoke"],
+            "metrics": {"responseTimes": [{"name": "shop", "url": "http://shop/"}]},
+        },
+        "postDeployment": {
+            "enabled": True, "matchLabels": {"a": "b"}, "integration": ["integration"], "rollback": True,
+        },
+        "preReleaseTesting": {"enabled": True}, "autoFix": {"enabled": True},
+    },
+    "schedules": {name: {"enabled": True} for name in ("smoke", "integration", "fullSuite", "performance", "aiQuality")},
+}  # fmt: skip
+
+
+def test_each_workflow_and_schedule_of_the_values_can_be_carried_out(cluster: RealCluster) -> None:
+    orders = json.loads(
+        the(render(cluster.namespace, **EVERY_WORKFLOW), "ConfigMap", "dawg-apply-pools")["data"]["orders.json"]
+    )
+    found = [one for one in orders["apply"] if one["kind"] != "AgentPool"]
+
+    assert [cluster.refusal(one, "--validate=strict") for one in found] == [""] * 10
+    for one in found:
+        if one["kind"] == "Workflow":
+            check_workflow(WorkflowSpec.model_validate(one["spec"]))
+        else:
+            check_cron(one["spec"]["cron"], one["spec"]["timezone"])
+
+
 def test_the_pools_are_applied_in_every_watched_namespace_by_a_hook() -> None:
     manifests = render(namespaces=["a", "b"], defaultPool={"maxAgents": 9}, defaultTaskImage="tests:1")
     orders = json.loads(the(manifests, "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
@@ -161,6 +195,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a way to webhooks that leads nowhere": (
         {"webhooks": {"ingress": {"enabled": True, "host": "h", "tlsSecretName": "t"}}}, "/webhooks",
+    ),
+    "a rollback without the right": (
+        {"workflows": {"postDeployment": {"enabled": True, "matchLabels": {"a": "b"}, "rollback": True}}},
+        "needs builtin.rollback.enabled",
     ),
     "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
     "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),
@@ -225,6 +263,12 @@ def test_the_bucket_and_its_keys_are_variables_that_the_role_understands() -> No
     assert (understood.bucket, understood.prefix, understood.endpoint) == ("dawg", "files", "https://s3.example.com")
     assert understood.path_style
     assert understood.ca_bundle == AUTHORITY.strip()
+
+
+@pytest.mark.parametrize("part", ["builtin", "workflows", "schedules", "webhooks"])
+def test_a_release_that_reuses_values_from_before_there_was_a_part_is_rendered_without_it(part: str) -> None:
+    assert of_kind(render(**{part: None}), "Deployment") == of_kind(render(), "Deployment")
+    assert "169.254.169.254/32" in json.dumps(the(render(networkPolicy={"steps": None}), "NetworkPolicy", "dawg-steps"))
 
 
 def test_a_release_that_reuses_values_from_before_there_were_buckets_is_rendered() -> None:

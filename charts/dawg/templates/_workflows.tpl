@@ -1,15 +1,17 @@
 {{- /* The Workflows and Schedules that the values ask for, as a JSON list of objects. */}}
 {{- define "dawg.workflowObjects" -}}
 {{- $root := . }}
+{{- /* Values of a release from before there were any have none of these. */}}
+{{- $workflows := .Values.workflows | default dict }}
 {{- $namespaces := include "dawg.namespaces" . | fromJsonArray }}
-{{- $namespace := .Values.workflows.namespace | default (has .Release.Namespace $namespaces | ternary .Release.Namespace (first $namespaces)) }}
+{{- $namespace := $workflows.namespace | default (has .Release.Namespace $namespaces | ternary .Release.Namespace (first $namespaces)) }}
 {{- $texts := list }}
 {{- range $file, $values := dict
-  "continuous-monitoring" .Values.workflows.continuousMonitoring
-  "post-deployment" .Values.workflows.postDeployment
-  "pre-release-testing" .Values.workflows.preReleaseTesting
-  "auto-fix" .Values.workflows.autoFix }}
-{{- if $values.enabled }}
+  "continuous-monitoring" $workflows.continuousMonitoring
+  "post-deployment" $workflows.postDeployment
+  "pre-release-testing" $workflows.preReleaseTesting
+  "auto-fix" $workflows.autoFix }}
+{{- if ($values).enabled }}
 {{- $texts = append $texts (tpl ($root.Files.Get (printf "files/workflows/%s.yaml" $file)) $root) }}
 {{- end }}
 {{- end }}
@@ -19,9 +21,16 @@
 {{- $texts = append $texts (tpl ($root.Files.Get "files/schedules/schedule.yaml") $about) }}
 {{- end }}
 {{- end }}
-{{- if .Values.workflows.continuousMonitoring.enabled }}
-{{- $about := dict "name" "continuous-monitoring" "cron" (list .Values.workflows.continuousMonitoring.cron) "timezone" "UTC" "priority" "high" "workflow" "continuous-monitoring" "Template" $root.Template }}
+{{- with $workflows.continuousMonitoring }}
+{{- if .enabled }}
+{{- $about := dict "name" "continuous-monitoring" "cron" (list .cron) "timezone" "UTC" "priority" "high" "workflow" "continuous-monitoring" "Template" $root.Template }}
 {{- $texts = append $texts (tpl ($root.Files.Get "files/schedules/schedule.yaml") $about) }}
+{{- end }}
+{{- end }}
+{{- with $workflows.postDeployment }}
+{{- if and .enabled .rollback (not (($.Values.builtin).rollback).enabled) }}
+{{- fail "workflows.postDeployment.rollback needs builtin.rollback.enabled, which lets agents change Deployments" }}
+{{- end }}
 {{- end }}
 {{- $objects := list }}
 {{- range $texts }}
