@@ -116,7 +116,9 @@ EVERY_WORKFLOW: dict[str, Any] = {
         },
         "preReleaseTesting": {"enabled": True}, "autoFix": {"enabled": True},
     },
-    "schedules": {name: {"enabled": True} for name in ("smoke", "integration", "fullSuite", "performance", "aiQuality")},
+    "schedules": {
+        name: {"enabled": True} for name in ("smoke", "integration", "fullSuite", "performance", "aiQuality")
+    },
 }  # fmt: skip
 
 
