@@ -36,6 +36,10 @@ class Revision:
     template: JsonObject
 
 
+class _Superseded(Exception):
+    """Something else was deployed since: what was tested is gone, and its successor may be what mends it."""
+
+
 async def carry_out(inputs: Rollback, about: About) -> StepOutcome:
     """Roll back unless that is done, and wait until it is rolled out."""
     undoing = _Undoing(inputs, about)
@@ -43,6 +47,9 @@ async def carry_out(inputs: Rollback, about: About) -> StepOutcome:
         async with asyncio.timeout(inputs.timeout.total_seconds()):
             await undoing.undo()
             deployment = await undoing.roll_out()
+    except _Superseded as error:
+        now, told = error.args
+        return StepOutcome(True, told, {"revision": now})
     except TimeoutError:
         within = format_duration(inputs.timeout)
         raise StepFailed(f"Deployment {inputs.deployment}: {undoing.state} within {within}") from None
@@ -60,6 +67,7 @@ class _Undoing:
 
     def __init__(self, inputs: Rollback, about: About) -> None:
         self._run, self._kube, self._name = about.run, about.kube, inputs.deployment
+        self._from = inputs.from_revision
         self._sets = f"/apis/apps/v1/namespaces/{quote(about.namespace)}/replicasets"
         self._path = f"/apis/apps/v1/namespaces/{quote(about.namespace)}/deployments/{quote(inputs.deployment)}"
         self.state = "not read"
@@ -76,6 +84,10 @@ class _Undoing:
                 self._given_up_before = given_up(deployment)
                 self.done = "had been brought back by this run before"
                 return
+            now = _annotations(deployment).get(_REVISION, "")
+            if self._from not in ("", now):
+                told = f"Deployment {self._name} is at revision {now} by now, not at {self._from}: it is left as it is"
+                raise _Superseded(now, told)
             previous = previous_revision(deployment, revisions)
             self._given_up_before = given_up(deployment)
             try:

@@ -206,6 +206,7 @@ class Rollback(Inputs):
     """Bring a Deployment back to its previous revision and wait until that is rolled out."""
 
     deployment: ObjectName
+    from_revision: str = Field(default="", max_length=20)  # only if it still is at this one; empty: whatever it is at
     timeout: Duration = parse_duration("5m")
 
 

@@ -117,6 +117,21 @@ async def test_a_deployment_goes_back_once_and_is_rolled_out(
     assert version_of(await cluster.get(DEPLOYMENTS, bench.namespace, "web")) == "good"
 
 
+async def test_what_was_deployed_since_is_left_as_it_is(bench: StepBench, cluster: Cluster, test_image: str) -> None:
+    await deploy(cluster, bench.namespace, test_image, replicas=1)
+    await deploy_bad(cluster, bench.namespace, test_image, "2")
+
+    late = await bench.carry_out("rollback", deployment="web", fromRevision="1")
+    assert (late.exit_code, late.message) == (
+        0, "Deployment web is at revision 2 by now, not at 1: it is left as it is",
+    )  # fmt: skip
+    assert version_of(await cluster.get(DEPLOYMENTS, bench.namespace, "web")) == "bad-2"
+    in_time = await bench.carry_out("rollback", run="run-1", deployment="web", fromRevision="2", timeout="1m")
+    again = await bench.carry_out("rollback", run="run-1", deployment="web", fromRevision="2", timeout="1m")
+    assert in_time.message.startswith("Deployment web is back at what was revision 1 ")
+    assert again.message.startswith("Deployment web had been brought back by this run before")
+
+
 async def test_what_has_no_way_back_is_told(bench: StepBench, cluster: Cluster, test_image: str) -> None:
     missing = await bench.carry_out("rollback", deployment="web")
     await deploy(cluster, bench.namespace, test_image, replicas=0)
