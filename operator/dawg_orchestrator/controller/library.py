@@ -56,16 +56,20 @@ class Library:
 
     def see(self, obj: JsonObject) -> None:
         """A Workflow as listed or watched."""
-        found = parse_workflow(obj)
-        key = (found.namespace, found.name)
+        metadata = obj["metadata"]
+        key = (metadata["namespace"], metadata["name"])
         known = self.workflows.get(key)
-        if known is not None and known.uid == found.uid:
-            if found.version <= known.version:
+        if known is not None and known.uid == metadata["uid"]:
+            if _version_of(obj) <= known.version:
                 return
+            if known.generation == metadata.get("generation", 1):  # most often our own status: the spec is as it was
+                known.version, known.status, known.suite = _version_of(obj), obj.get("status") or {}, _suite_of(obj)
+                self._wake(key)
+                return
+        self.workflows[key] = found = parse_workflow(obj)
+        if known is not None and known.uid == found.uid:
             found.last, found.answered = known.last, known.answered
-        self.workflows[key] = found
-        if known is None or known.generation != found.generation or known.uid != found.uid:
-            self._changed(key)
+        self._changed(key)
         self._wake(key)
 
     def drop(self, namespace: str, name: str) -> None:
@@ -106,6 +110,15 @@ class Library:
             self._wake(key)
 
 
+def _version_of(obj: JsonObject) -> int:
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+def _suite_of(obj: JsonObject) -> str | None:
+    suite: str | None = (obj["metadata"].get("labels") or {}).get(names.SUITE)
+    return suite
+
+
 def parse_workflow(obj: JsonObject) -> Workflow:
     """A Workflow from the API's object; a bad one is kept with what is wrong about it."""
     metadata = obj["metadata"]
@@ -123,11 +136,11 @@ def parse_workflow(obj: JsonObject) -> Workflow:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        version=int(metadata.get("resourceVersion") or 0),
+        version=_version_of(obj),
         generation=metadata.get("generation", 1),
         created=parse_time(metadata["creationTimestamp"]),
         spec=spec,
         wrong=wrong,
-        suite=(metadata.get("labels") or {}).get(names.SUITE),
+        suite=_suite_of(obj),
         status=obj.get("status") or {},
     )

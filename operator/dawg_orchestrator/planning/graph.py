@@ -98,6 +98,7 @@ _SCRIPTS_ONLY = (
     "image", "matrix", "tests", "shards", "exclusive", "inputs", "outputs", "env", "secrets", "resources", "services",
     "scheduling", "results", "cache", "on_failure",
 )  # fmt: skip
+_PLAIN = Task(name="plain")  # all that a task has by itself
 _NO_NEEDS = Needs({}, {}, {})
 
 
@@ -256,7 +257,7 @@ def _check_step(field: str, task: Task) -> None:
     if step is None or (step.by == "later" and not step.optional):
         raise NotAvailable(f"{field}.uses", f"the step {task.uses} is not part of this release; remove the task")
     for name in _SCRIPTS_ONLY:
-        if getattr(task, name) != Task.model_fields[name].get_default(call_default_factory=True):
+        if getattr(task, name) != getattr(_PLAIN, name):
             raise InvalidSpec(f"{field}.{to_camel(name)}", "a built-in step has no such thing; it takes `with`")
     for name, expression in expressions(task).items():
         conditions.compile_condition(f"{field}.with.{name}.cel", expression)

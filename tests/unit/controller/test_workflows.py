@@ -12,7 +12,9 @@ import pytest
 
 from builders import NAMESPACE
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS
+from dawg_orchestrator.controller import library
 from dawg_orchestrator.controller.elector import LeadershipLost
+from dawg_orchestrator.controller.library import parse_workflow
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, Unavailable
 from dawg_orchestrator.resources import names
@@ -210,6 +212,28 @@ async def test_the_priority_is_the_workflows_until_somebody_asks_for_another() -
     made.server.change("testruns", NAMESPACE, "mine", {"spec": {"priority": "medium"}}, "user")
     await made.look(1)
     assert (made.known().spec.priority, made.known("mine").spec.priority) == ("critical", "medium")
+
+
+async def test_a_workflow_is_read_once_for_each_of_its_specs_and_a_label_counts_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = world()
+    read: list[str] = []
+
+    def counted(obj: JsonObject) -> library.Workflow:
+        read.append(obj["metadata"]["name"])
+        return parse_workflow(obj)
+
+    monkeypatch.setattr(library, "parse_workflow", counted)
+    made.server.change("workflows", NAMESPACE, "a", {"metadata": {"labels": {names.SUITE: "load"}}}, "user")
+    await made.look(1)
+    assert read == []
+    assert made.desk.library.facts_in(NAMESPACE)["a"].suite == "load"
+    assert len(made.children()) == 1
+
+    made.workflow("a", {"name": "other", "run": "true"})
+    await made.look(1)
+    assert read == ["a"]
 
 
 # Concurrency groups
