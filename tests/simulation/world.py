@@ -59,7 +59,7 @@ _WORKFLOWS: dict[str, JsonObject] = {
 }  # fmt: skip
 _OF_SUITE = ("one", "two")
 _OF_STEPS = ("whole", "alone")
-_WITH_STEPS = 0.2  # of the runs
+_WITH_STEPS = 0.15  # of the runs
 
 
 @dataclass(frozen=True)
