@@ -19,7 +19,7 @@ _IN_NAMESPACES = (
     "deployments,services,serviceaccounts,roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io,"
     "configmaps,secrets,jobs.batch,networkpolicies,poddisruptionbudgets"
 )
-_OWNERS_OF_PODS = "testruns.dawg.dev,agentpools.dawg.dev,deployments,jobs.batch"
+_OWNERS_OF_PODS = "testruns.dawg.dev,agentpools.dawg.dev,deployments,replicasets,jobs.batch"
 _IN_THE_CLUSTER = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 

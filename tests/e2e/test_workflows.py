@@ -20,6 +20,7 @@ REVISION = "deployment.kubernetes.io/revision"
 TO_BE_TESTED = {"example.org/tested": "after-rollout"}
 
 VALUES: dict[str, Any] = {
+    "api": {"persistence": {"enabled": False}},  # the cluster offers three volumes, to all releases together
     "defaultPool": {"minAgents": 0, "maxAgents": 1},
     "warmPool": {"minAgents": 1, "maxAgents": 1, "slots": 2},
     "builtin": {
