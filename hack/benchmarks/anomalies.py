@@ -98,7 +98,8 @@ def measure(series: Sequence[Series], hidden: Collection[str], key: str, tell: C
         "tables": shown,
     }
     told = "\n\n".join(aligned(table) for table in shown)
-    return Part(_figures(key, model, best, halves), {"random_f1": chance}, told=told, details=details)
+    found = _figures(key, model, best, halves)
+    return Part(found, {"random_f1": chance}, told=told, details=details, compared_with="best z-score")
 
 
 def judge(name: str, series: Sequence[Series], alarms: Alarms) -> Detector:
@@ -166,7 +167,7 @@ def _figures(key: str, model: Detector, best: Detector, halves: Mapping[str, Seq
 
 
 def _figure(key: str, name: str, ours: float, theirs: float, goal: str = "") -> Figure:
-    return Figure(key, name, f"{ours:.3f}", f"{theirs:.3f} (best z-score)", ours, f"{ours:.3f}", goal)
+    return Figure(key, name, f"{ours:.3f}", f"{theirs:.3f}", ours, f"{ours:.3f}", goal)
 
 
 def _of_detectors(detectors: Sequence[Detector], halves: Mapping[str, Sequence[str]], chance: float) -> Rows:

@@ -13,8 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import anomalies, crowd, jobs, labelled, plans, publish, ranges, starts, tables, takeover, throughput
-from benchmarks.figures import HEADINGS, Part
+from benchmarks import (
+    anomalies,
+    crowd,
+    edges,
+    jobs,
+    labelled,
+    plans,
+    publish,
+    ranges,
+    starts,
+    tables,
+    takeover,
+    throughput,
+    timing,
+)
+from benchmarks.figures import Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
 from localcluster import commands, engine, kubectl, packages, paths
@@ -32,30 +46,33 @@ PARTS = {
     "job": "the same for tasks in Jobs",
     "crowd": "many live runs: memory, an urgent run among them, a new leader",
     "takeover": "how soon the second controller works when the first is killed",
+    "edge": "what one need costs in a chain of warm tasks",
     "plan": "how long one look at a run of 1,000 tasks takes",
+    "timing": "what smart Schedules gain over fixed times, in a simulation",
     "anomalies": "how well anomalies of metrics are found, beside a moving z-score",
 }
-WITHOUT_CLUSTER = frozenset({"plan", "anomalies"})
 _AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
 examples:
   hack/bench                       everything; about half an hour
   hack/bench start --rounds 5      only how soon tests start, and quickly
+  hack/bench timing                only what smart Schedules gain; needs no cluster
   hack/bench --check               is what build/bench.json holds within hack/benchmarks/ranges.toml?
   hack/bench start --check         measure, then compare
   hack/bench anomalies --data DIR  on the labelled series in DIR or in DIR/metric-anomalies, which are laid out as in
                                    the Numenta Anomaly Benchmark; without --data on a few that are generated
   hack/bench --publish             put what build/bench.json holds into docs/performance.md and docs/anomalies.md
 
-Needs the cluster of hack/up, but for the parts plan and anomalies. Figures of speed are ratios to bare Jobs of the same
-run on the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each part.
+Needs the cluster of hack/up, but for the parts plan, timing and anomalies. Figures of speed are ratios to bare Jobs of
+the same run on the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each
+part.
 """
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hack/bench", epilog=EXAMPLES,
-        description="Measure how fast runs are, beside bare Jobs, and how well anomalies are found.",
+        description="Measure how fast runs are, what smart Schedules gain, and how well anomalies are found.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     told = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
@@ -67,6 +84,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=20, help="rounds of the part job (default: 20)")
     parser.add_argument("--live", type=int, default=10_000, help="runs of the part crowd (default: 10000)")
     parser.add_argument("--kills", type=int, default=6, help="of the leader, in the part takeover (default: 6)")
+    parser.add_argument("--seeds", type=int, default=8, help="of the part timing (default: 8)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="public data for the part anomalies")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
     parser.add_argument("--check", nargs="?", const=RESULT, type=Path, metavar="FILE",
@@ -110,20 +128,23 @@ def _image() -> str:
 
 
 def _measure(options: argparse.Namespace) -> None:
+    alone: dict[str, Callable[[argparse.Namespace, Step], Part]] = {
+        "plan": _plans, "timing": _timing, "anomalies": _anomalies,
+    }  # fmt: skip
     names = options.parts or list(PARTS)
     for name in names:
-        if name in WITHOUT_CLUSTER:
+        if name in alone:
             with step(f"{name}: {PARTS[name]}") as current:
-                part = plans.measure(_note(current)) if name == "plan" else _anomalies(options, current)
+                part = alone[name](options, current)
             _keep(options, name, part, _circumstances())
-    if on_cluster := [name for name in names if name not in WITHOUT_CLUSTER]:
+    if on_cluster := [name for name in names if name not in alone]:
         asyncio.run(_measure_on_cluster(options, on_cluster, _image()))
 
 
 async def _measure_on_cluster(options: argparse.Namespace, names: Sequence[str], image: str) -> None:
     measures: dict[str, Callable[[argparse.Namespace, Place, Step], Any]] = {
         "start": _starts, "throughput": _throughput, "job": _jobs, "crowd": _crowd,
-        "takeover": _takeover,
+        "takeover": _takeover, "edge": _edges,
     }  # fmt: skip
     for name in names:
         async with opened(image) as place:
@@ -156,9 +177,22 @@ async def _crowd(options: argparse.Namespace, place: Place, current: Step) -> Pa
     return await crowd.measure(place, crowded, free, options.live, 20, 3, _note(current))
 
 
+async def _edges(options: argparse.Namespace, place: Place, current: Step) -> Part:
+    pool = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=_SLOTS)
+    return await edges.measure(place, pool, options.repeat * 5, _note(current))
+
+
 async def _takeover(options: argparse.Namespace, place: Place, current: Step) -> Part:
     pool = await place.pool(executor="Process", minAgents=1, maxAgents=1, slots=1)
     return await takeover.measure(place, pool, options.kills, _note(current))
+
+
+def _plans(_: argparse.Namespace, current: Step) -> Part:
+    return plans.measure(_note(current))
+
+
+def _timing(options: argparse.Namespace, current: Step) -> Part:
+    return timing.measure(options.seeds, _note(current))
 
 
 def _anomalies(options: argparse.Namespace, current: Step) -> Part:
@@ -186,7 +220,7 @@ def _keep(options: argparse.Namespace, name: str, part: Part, circumstances: dic
 
 
 def _table(part: Part) -> str:
-    table = tables.aligned([HEADINGS, *(figure.cells() for figure in part.figures)])
+    table = tables.aligned([part.headings(), *(figure.cells() for figure in part.figures)])
     return f"{table}\n\n{part.told}" if part.told else table
 
 

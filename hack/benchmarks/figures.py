@@ -58,9 +58,6 @@ class Figure:
         return self.name, self.measured, self.compared, self.told, self.goal, self.floor, by_floor
 
 
-HEADINGS = ("figure", "measured", "compared with", "value (95 %)", "goal", "floor", "by floor")
-
-
 @dataclass(frozen=True)
 class Part:
     """All that one part of the benchmark has found."""
@@ -70,11 +67,19 @@ class Part:
     usage: dict[str, Any] = field(default_factory=dict)
     told: str = ""  # what people may want to know beside the table
     details: dict[str, Any] = field(default_factory=dict)  # what only this part has; for JSON
+    compared_with: str = "bare Job"
+    floor: str = "floor"
 
     def wire(self) -> dict[str, Any]:
         """For JSON."""
-        figures = [asdict(figure) for figure in self.figures]
-        return {"figures": figures, "samples": self.samples, "usage": self.usage, "details": self.details}
+        return {
+            "figures": [asdict(figure) for figure in self.figures], "samples": self.samples, "usage": self.usage,
+            "details": self.details, "headings": self.headings(),
+        }  # fmt: skip
+
+    def headings(self) -> tuple[str, ...]:
+        """Of its table."""
+        return "figure", "measured", self.compared_with, "value (95 %)", "goal", self.floor, f"by {self.floor}"
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
@@ -96,17 +101,20 @@ def median(samples: Sequence[float]) -> float:
 
 def ratio(first: Sequence[float], second: Sequence[float], of_second: float = 0.5) -> Ratio:
     """The median of the first arm by a percentile of the second."""
-    return _bootstrap(first, second, lambda a, b: percentile(a, 0.5) / percentile(b, of_second))
+    return _bootstrap(lambda a, b: percentile(a, 0.5) / percentile(b, of_second), first, second)
 
 
-def _bootstrap(
-    first: Sequence[float], second: Sequence[float], figure: Callable[[Sequence[float], Sequence[float]], float]
-) -> Ratio:
+def mean_ratio(first: Sequence[float], second: Sequence[float]) -> Ratio:
+    """The mean of the first arm by that of the second, whose samples belong together one by one."""
+    pairs = list(zip(first, second, strict=True))
+    return _bootstrap(lambda some: sum(a for a, _ in some) / sum(b for _, b in some), pairs)
+
+
+def _bootstrap(figure: Callable[..., float], *arms: Sequence[Any]) -> Ratio:
+    """``figure`` gets the arms, each drawn anew by itself."""
     chance = random.Random(SEED)  # noqa: S311 - the same samples always give the same interval
-    found = sorted(
-        figure(chance.choices(first, k=len(first)), chance.choices(second, k=len(second))) for _ in range(RESAMPLES)
-    )
-    return Ratio(figure(first, second), found[int(0.025 * RESAMPLES)], found[int(0.975 * RESAMPLES) - 1])
+    found = sorted(figure(*(chance.choices(arm, k=len(arm)) for arm in arms)) for _ in range(RESAMPLES))
+    return Ratio(figure(*arms), found[int(0.025 * RESAMPLES)], found[int(0.975 * RESAMPLES) - 1])
 
 
 def _short(value: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
+from benchmarks.figures import Figure, Part
 from benchmarks.tables import markdown
 from localcluster import paths
 
@@ -18,14 +19,13 @@ END = "<!-- end of what hack/bench --publish writes -->\n"
 
 def publish(result: dict[str, Any]) -> None:
     """Write the middle of each page whose parts were measured, and the plots that it shows."""
-    speed = {name: part for name, part in result.items() if "kubernetes" in part}
-    if speed:
+    if times := {name: part for name, part in result.items() if name != "anomalies"}:
         PLOTS.mkdir(exist_ok=True)
         shown = []
-        for name, (alternative, svg) in drawn(speed).items():
+        for name, (alternative, svg) in drawn(times).items():
             (PLOTS / name).write_text(svg)
             shown.append(f"![{alternative}](performance/{name})")
-        _fill(PAGE, [measured(speed), *shown])
+        _fill(PAGE, [measured(times), *shown])
     part = result.get("anomalies")
     if part and "held out" in part["details"]["detectors"]["model"]:  # those of generated series are nobody's proof
         _fill(ANOMALIES, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
@@ -40,15 +40,14 @@ def _fill(page: Path, blocks: list[str]) -> None:
 
 
 def measured(result: dict[str, Any]) -> str:
-    """The table, and where its figures come from."""
-    rows = ["| | measured | bare Job | | goal | floor | by floor |", "|---|---|---|---|---|---|---|"]
+    """A table for all parts that are compared with the same, and where the figures come from."""
+    tables: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for part in result.values():
-        for figure in part["figures"]:
-            by_floor = "" if figure["by_floor"] is None else f"{figure['by_floor']:.2f}"
-            cells = (figure[key] for key in ("name", "measured", "compared", "told", "goal", "floor"))
-            rows.append(f"| {' | '.join([*cells, by_floor])} |")
-    sources = [_source(part) for part in result.values()]
-    return "\n".join([*rows, "", "Times are p50 / p95 / p99.", "", *dict.fromkeys(sources)])
+        headings = tuple(part.get("headings") or Part([]).headings())  # former measurements lack them
+        tables.setdefault(headings, []).extend(Figure(**figure).cells() for figure in part["figures"])
+    shown = [markdown([headings, *rows]) for headings, rows in tables.items()]
+    sources = dict.fromkeys(_source(part) for part in result.values())
+    return "\n\n".join([*shown, "Times are p50 / p95 / p99.", "\n".join(sources)])
 
 
 def _source(part: dict[str, Any]) -> str:

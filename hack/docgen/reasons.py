@@ -41,6 +41,7 @@ _BESIDE_WHY = {
     Reason.SUSPENDED: "set spec.suspend: false",
     Reason.DEADLINE_PASSED: "raise spec.startingDeadline, or start one now: dawg schedule NAME",
     Reason.OVERTAKEN: "nothing; one run stands for all due times that came while nobody looked",
+    Reason.WITHDRAWN: "nothing, or start one now: dawg schedule NAME",
     Reason.STILL_ACTIVE: "shorten the run, or set concurrencyPolicy to Allow or Replace",
     Reason.RUN_REFUSED: "correct what the message names in spec.runTemplate",
     Reason.AGENTS_READY: _NOTHING,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cluster_at_hand import JsonObject, eventually
 from command_line import dawg, dawg_json
+from dawg_orchestrator.resources.model import parse_time
 from stories import Story, task
 
 EVERY_MINUTE = ["* * * * *"]
@@ -103,3 +105,22 @@ def test_the_run_of_an_earlier_time_is_left_alone_and_the_later_time_is_recorded
 
     assert missed[0]["reason"] == "StillActive"
     assert run["metadata"]["name"] in missed[0]["message"]
+
+
+def test_a_smart_schedule_without_history_starts_at_its_due_time_and_says_so(story: Story, slots: str) -> None:
+    schedule = given_schedule(story, slots, EVERY_MINUTE, smart={"window": "50s"})
+
+    status = eventually(
+        lambda: (
+            status if "no history yet" in (status := status_of(story, schedule)).get("predictionReason", "") else {}
+        ),
+        within=DUE_WITHIN,
+        told=lambda: str(status_of(story, schedule)),
+    )
+    run = eventually(lambda: runs_of(story, schedule), within=DUE_WITHIN)[0]
+
+    assert status["predictedStart"] == status["nextScheduleTime"]
+    listed = next(line for line in dawg("schedules").splitlines() if schedule in line)
+    assert "Scheduled" in listed
+    due = parse_time(run["metadata"]["annotations"]["dawg.dev/due"])
+    assert timedelta() <= parse_time(run["metadata"]["creationTimestamp"]) - due <= timedelta(seconds=10)

@@ -12,7 +12,7 @@ from dawg_orchestrator.client.target import Target
 
 
 def schedules(target: Target) -> None:
-    """Show the Schedules: when each fires next, what it missed, and why it does not fire."""
+    """Show the Schedules: when each fires next and why then, what it missed, and why it does not fire."""
     from dawg_orchestrator.client.connection import connect
     from dawg_orchestrator.client.printing import print_json, print_view
     from dawg_orchestrator.client.schedules import list_schedules
@@ -29,8 +29,9 @@ def schedules(target: Target) -> None:
 def schedule(target: Target, name: Annotated[str, typer.Argument(metavar="NAME", help="The Schedule's name.")]) -> None:
     """Start a Schedule's run now, whatever the time, and also if it is suspended."""
     from dawg_orchestrator.client.connection import connect
-    from dawg_orchestrator.client.printing import print_json
+    from dawg_orchestrator.client.printing import print_json, print_view
     from dawg_orchestrator.client.schedules import start_now
+    from dawg_orchestrator.client.view_schedules import prediction_view
 
     by = f"{getpass.getuser()} at {datetime.now(UTC).isoformat(timespec='milliseconds')}"
     with connect(target) as cluster:
@@ -39,3 +40,5 @@ def schedule(target: Target, name: Annotated[str, typer.Argument(metavar="NAME",
         print_json({"run": run, "schedule": found})
     else:
         print(f"testrun.dawg.dev/{run} started; follow it with: dawg wait {run}")
+        if (prediction := prediction_view(found, datetime.now(UTC))) is not None:
+            print_view(prediction)

@@ -26,10 +26,24 @@ def schedules_view(schedules: Sequence[JsonObject], namespace: str, now: datetim
         last = status.get("lastScheduleTime")
         shown.add_row(
             word(schedule["metadata"]["name"]), word("; ".join(spec.get("cron") or ())),
-            word(spec.get("timezone", "UTC")), until(status.get("nextScheduleTime"), now),
+            word(spec.get("timezone", "UTC")), until(_next_start(status), now),
             f"{age(last, now)} ago" if last else "-", str(len(status.get("active") or ())),
             str(sum(entry.get("count", 1) for entry in status.get("missed") or ())), word(ready.get("status", "-")),
             word(ready.get("reason", "-")),
-            word("" if ready.get("status") == "True" else ready.get("message", "")),
+            word(status.get("predictionReason", "") if ready.get("status") == "True" else ready.get("message", "")),
         )  # fmt: skip
     return shown
+
+
+def prediction_view(schedule: JsonObject, now: datetime) -> RenderableType | None:
+    """When a smart Schedule starts its next run by itself, and why then; None for one that goes by the clock alone."""
+    status = schedule.get("status") or {}
+    if not status.get("predictionReason"):
+        return None
+    return Text.assemble(
+        "by itself it starts next ", until(_next_start(status), now), ": ", word(status["predictionReason"])
+    )
+
+
+def _next_start(status: JsonObject) -> object:
+    return status.get("predictedStart") or status.get("nextScheduleTime")

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.family import Family, task_index
+from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
@@ -77,6 +78,7 @@ class Desk:
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
         self._without_content: dict[WorkflowKey, set[str]] = {}  # uids of runs by their Workflow
         self._unread: dict[str, set[str]] = {}  # by namespace: those of them that are under way, says their status
+        self.forecasts = Forecasts(self.timetable, self.pools, self.library)
         self._uid_by_name: dict[PoolKey, str] = {}
         self.jobs = JobBook()
         self.groups: dict[tuple[str, str], set[str]] = defaultdict(set)

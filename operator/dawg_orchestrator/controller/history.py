@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 
 import aiohttp
@@ -55,7 +55,18 @@ class History:
                 if response.status != 200:
                     log.warning("the api refused", path=path, status=response.status)
                     return None
-                return await response.content.read(_MOST_LEARNED)
+                return await _whole(response.content.iter_any(), path)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.info("the api does not answer", path=path, error=str(error))
             return None
+
+
+async def _whole(pieces: AsyncIterable[bytes], path: str) -> bytes | None:
+    """The body to its end; None when it is longer than any that the api gives."""
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > _MOST_LEARNED:
+            log.warning("the api answered too much", path=path, most=_MOST_LEARNED)
+            return None
+    return bytes(body)

@@ -103,7 +103,7 @@ async def _serve(
         "resync": resync.keep_in_step(outside.cluster, outside.namespaces, desk, reconciler.forget_run),
         "silence": _end_silent_leases(desk, outside.clock),
         "ttl": ttl.keep(),
-        "learn": _learn(estimates, outside.history),
+        "learn": _learn(desk, estimates, outside.history),
     }
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in endless.items()]
     unwatch = asyncio.Event()
@@ -127,11 +127,12 @@ async def _end_silent_leases(desk: Desk, clock: Callable[[], datetime]) -> None:
             )
 
 
-async def _learn(estimates: Estimates, history: History) -> None:
+async def _learn(desk: Desk, estimates: Estimates, history: History) -> None:
     while True:
         learned = await history.learned()
         if learned is not None:
             estimates.learn(learned.durations)
+            desk.forecasts.learn(learned.loads)
         await asyncio.sleep(_LEARN_SECONDS)
 
 

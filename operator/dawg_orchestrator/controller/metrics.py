@@ -35,7 +35,7 @@ SCALE_EVENTS = Counter(
 )
 SCHEDULE_DELAY = Histogram(
     "dawg_schedule_delay_seconds",
-    "From a Schedule's due time to the creation of its run.",
+    "From a Schedule's due time, or the start that it chose, to the creation of its run.",
     ("namespace",),
     buckets=_SECONDS,
     registry=REGISTRY,

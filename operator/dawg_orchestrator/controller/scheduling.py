@@ -11,6 +11,7 @@ import structlog
 from dawg_orchestrator.cluster import carry_out, scheduled
 from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
 from dawg_orchestrator.controller import metrics
+from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.timetable import Schedule, ScheduleKey, Timetable, scheduled_run
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound
@@ -29,12 +30,13 @@ class Scheduling:
         self,
         cluster: Cluster,
         timetable: Timetable,
+        forecasts: Forecasts,
         term: int,
         queue: WorkQueue,
         clock: Callable[[], datetime],
         let_go: LetGo,
     ) -> None:
-        self._cluster, self._timetable, self._term = cluster, timetable, term
+        self._cluster, self._timetable, self._forecasts, self._term = cluster, timetable, forecasts, term
         self._queue, self._clock, self._let_go = queue, clock, let_go
 
     async def look(self, key: ScheduleKey) -> None:
@@ -43,12 +45,12 @@ class Scheduling:
         if schedule is None:
             return
         await self._find_runs(schedule)
-        now = self._clock()
-        plan = plan_schedule(schedule.facts(self._term, None), now)
+        now, choose = self._clock(), self._forecasts.for_schedule(schedule)
+        plan = plan_schedule(schedule.facts(self._term, None), now, choose)
         try:
             await self._carry_out(schedule, plan)
         except scheduled.RunRefused as refused:
-            plan = plan_schedule(schedule.facts(self._term, str(refused)), now)
+            plan = plan_schedule(schedule.facts(self._term, str(refused)), now, choose)
             await self._carry_out(schedule, plan)
         await self._report(schedule, plan)
         if plan.check_again_at is not None:
@@ -75,8 +77,8 @@ class Scheduling:
                     made = await scheduled.start_run(self._cluster, where, about, schedule.template, action)
                     run = scheduled_run(made)
                     schedule.started.by_uid[run.uid] = run
-                    if action.due is not None:
-                        delay = (self._clock() - action.due).total_seconds()
+                    if action.start is not None:
+                        delay = (self._clock() - action.start).total_seconds()
                         metrics.SCHEDULE_DELAY.labels(where).observe(max(0.0, delay))
                     log.info("run started", namespace=where, schedule=schedule.name, run=run.name)
                 case StopRun(name, _):

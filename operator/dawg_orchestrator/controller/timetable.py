@@ -84,6 +84,12 @@ class Timetable:
         """All Schedules of a namespace."""
         return {name for where, name in self.schedules if where == namespace}
 
+    def wake_smart(self) -> None:
+        """All Schedules whose starts depend on what history says."""
+        for key, schedule in self.schedules.items():
+            if schedule.spec.smart is not None:
+                self._wake(key)
+
     def run_ended(self, owner: ScheduleKey) -> None:
         """One of its runs has its verdict or is gone; which one, the cluster knows."""
         schedule = self.schedules.get(owner)

@@ -1,7 +1,8 @@
 """What a Schedule does next: which due times become runs, and why each other one does not.
 
     settledUntil ──► due times ──► the last one, within its deadline: a TestRun named after it
-                              └──► every other one: status.missed, with its reason
+                              ├──► every other one: status.missed, with its reason
+                              └──► not yet, where a smart Schedule has chosen a later start within its window
 
 A run's name is made of its due time, so creating it twice is impossible, and a due time is settled on status only when
 its run exists. So each one starts exactly one run or is recorded, whoever leads and whatever happens in between.
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.cron import check_cron, due_times
+from dawg_orchestrator.planning.window import Choice, Choose, expected_start, is_due, unlearnt, waiting_since
 from dawg_orchestrator.resources.conditions import read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_duration, format_time, parse_time
 from dawg_orchestrator.resources.names import scheduled_name, triggered_name
@@ -25,6 +27,7 @@ from dawg_orchestrator.resources.schedule import MAX_ACTIVE, MAX_MISSED, MissedF
 from dawg_orchestrator.resources.verdict import GREEN
 
 _AT_A_LOOK = 500  # due times after a long absence: others want to be looked at, too
+_AN_INSTANT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class StartRun:
     name: str
     due: datetime | None
     trigger: str | None = None
+    start: datetime | None = None  # when it was to start, if it is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +95,36 @@ class SchedulePlan:
     check_again_at: datetime | None = None
 
 
-def plan_schedule(facts: ScheduleFacts, now: datetime) -> SchedulePlan:
-    """The plan for a schedule."""
+def plan_schedule(facts: ScheduleFacts, now: datetime, choose: Choose = unlearnt) -> SchedulePlan:
+    """The plan for a schedule; ``choose`` finds the start of a run within its window."""
+
+    def begin(due: datetime) -> Choice:
+        return expected_start(facts.spec, facts.written, due, now, choose)
+
     unfit = _why_unfit(facts.spec)
-    since = _settled_until(facts, now)
-    due = list(islice(_due_until(facts.spec, since, now), _AT_A_LOOK)) if unfit is None else []
+    since, due = _due(facts, now) if unfit is None else (now, [])
     more = len(due) == _AT_A_LOOK
-    existing = {run.name for run in facts.runs}
-    fired = [time for time in due if scheduled_name(facts.name, facts.uid, time) in existing]  # but not yet written
-    missed, start = _sort(facts, [time for time in due if time not in fired], now, due[len(due) if more else -1 :])
+    fired = [time for time in due if _run_of(facts, time) is not None]  # but not yet written
+    waits = bool(due) and not more and due[-1] not in fired and begin(due[-1]).start > now
+    come = due[:-1] if waits else due
+    begun = {time: begin(time).start for time in come[-1:] if not more}
+    missed, start = _sort(facts, [time for time in come if time not in fired], now, begun)
+    missed = [*_withdrawn(facts, unfit is None, now), *missed]
     pressed = facts.trigger if facts.trigger and facts.trigger != facts.written.get("lastTrigger") else None
     if pressed is not None and facts.refused is not None:
         missed.append(_skipped([now.replace(microsecond=0)], Reason.RUN_REFUSED, facts.refused))
-    actions = [*_starts(facts, start, pressed), *_beyond_limits(facts)]
-    if unfit is not None:
-        settled, following = now, None
-    else:
-        settled = due[-1] if due else since
-        following = next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
+    actions = [*_starts(facts, start, begun, pressed), *_beyond_limits(facts)]
+    settled = max([since, *come[-1:], *([now] if _is_changed(facts) and not waits else [])])
+    upcoming = None
+    if unfit is None:
+        following = due[-1] if waits else next(due_times(facts.spec.cron, facts.spec.timezone, max(settled, now)), None)
+        upcoming = (following, begin(following)) if following is not None else None
     asked = [now.replace(microsecond=0)] if pressed is not None and facts.refused is None else []
     began = [time for time in (start, *fired, *asked) if time is not None]
-    status = _status(facts, settled, began, missed, pressed, following, actions)
-    status["conditions"] = _conditions(facts, unfit, following, now)
-    return SchedulePlan(status, tuple(actions), now if more else following)
+    status = _status(facts, settled, began, missed, pressed, upcoming, actions)
+    status["conditions"] = _conditions(facts, unfit, upcoming is not None, now)
+    look = upcoming[1].start if upcoming is not None else None
+    return SchedulePlan(status, tuple(actions), now if more else look)
 
 
 def _why_unfit(spec: ScheduleSpec) -> tuple[Reason, str] | None:
@@ -125,16 +136,19 @@ def _why_unfit(spec: ScheduleSpec) -> tuple[Reason, str] | None:
     if spec.when is not None:
         told = "spec.when: conditions need commits, which this release does not watch; remove the field"
         return Reason.NOT_AVAILABLE, told
-    if spec.smart is not None:
-        return Reason.NOT_AVAILABLE, "spec.smart: this release starts runs at their due times only; remove the field"
+    if spec.smart is not None and spec.smart.objective == "Risk":
+        told = "spec.smart.objective: Risk needs commits, which this release does not watch; use Quiet or Staleness"
+        return Reason.NOT_AVAILABLE, told
     return None
 
 
-def _starts(facts: ScheduleFacts, start: datetime | None, pressed: str | None) -> list[ScheduleAction]:
+def _starts(
+    facts: ScheduleFacts, start: datetime | None, begun: Mapping[datetime, datetime], pressed: str | None
+) -> list[ScheduleAction]:
     """What has to be done so that these start."""
     actions: list[ScheduleAction] = []
     if start is not None:
-        actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start))
+        actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start, start=begun[start]))
     if pressed is not None and facts.refused is None:
         actions.append(StartRun(triggered_name(facts.name, facts.uid, pressed), None, pressed))
     if actions and facts.spec.concurrency_policy == "Replace":
@@ -142,14 +156,34 @@ def _starts(facts: ScheduleFacts, start: datetime | None, pressed: str | None) -
     return actions
 
 
-def _settled_until(facts: ScheduleFacts, now: datetime) -> datetime:
-    """From when on due times count. Of a spec that has just changed only those from now on."""
+def _run_of(facts: ScheduleFacts, due: datetime) -> ScheduledRun | None:
+    name = scheduled_name(facts.name, facts.uid, due)
+    return next((run for run in facts.runs if run.name == name), None)
+
+
+def _is_changed(facts: ScheduleFacts) -> bool:
+    """Whether the spec is another one than that of the status."""
+    return bool(facts.written.get("settledUntil")) and facts.written.get("observedGeneration") != facts.generation
+
+
+def _due(facts: ScheduleFacts, now: datetime) -> tuple[datetime, list[datetime]]:
+    """Until when all is settled, and the due times since. A spec that has just changed has only one that waits."""
     settled = facts.written.get("settledUntil")
-    if not settled:
-        return facts.created
-    if facts.written.get("observedGeneration") != facts.generation:
-        return max(parse_time(settled), now)
-    return parse_time(settled)
+    since = parse_time(settled) if settled else facts.created
+    if _is_changed(facts):
+        waiting = waiting_since(facts.written, now)
+        if waiting is not None and is_due(facts.spec, waiting):
+            return waiting - _AN_INSTANT, [waiting]
+        since = max(since, now)
+    return since, list(islice(_due_until(facts.spec, since, now), _AT_A_LOOK))
+
+
+def _withdrawn(facts: ScheduleFacts, is_fit: bool, now: datetime) -> list[MissedFiring]:
+    """A due time that waited for its start, and that the changed spec no longer names."""
+    waiting = waiting_since(facts.written, now) if _is_changed(facts) else None
+    if waiting is None or _run_of(facts, waiting) is not None or (is_fit and is_due(facts.spec, waiting)):
+        return []
+    return [_skipped([waiting], Reason.WITHDRAWN, "spec was changed while the run waited for its start")]
 
 
 def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Iterator[datetime]:
@@ -160,21 +194,22 @@ def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Iterator[d
 
 
 def _sort(
-    facts: ScheduleFacts, due: Sequence[datetime], now: datetime, latest: Sequence[datetime]
+    facts: ScheduleFacts, due: Sequence[datetime], now: datetime, begun: Mapping[datetime, datetime]
 ) -> tuple[list[MissedFiring], datetime | None]:
-    """Whether the latest due time starts a run; all others with their reasons."""
+    """Whether the latest due time (in ``begun``: when it was to start) starts a run; all others with their reasons."""
     spec = facts.spec
     if not due:
         return [], None
     if spec.suspend:
         return [_skipped(due, Reason.SUSPENDED, "set spec.suspend: false")], None
-    late = [time for time in due if spec.starting_deadline is not None and now - time > spec.starting_deadline]
+    deadline = spec.starting_deadline
+    late = [time for time in due if deadline is not None and now - begun.get(time, time) > deadline]
     in_time = due[len(late) :]
     missed = []
     if late:
-        allowed = format_duration(spec.starting_deadline) if spec.starting_deadline is not None else ""
+        allowed = format_duration(deadline) if deadline is not None else ""
         missed.append(_skipped(late, Reason.DEADLINE_PASSED, f"no controller looked within {allowed}"))
-    last = [time for time in in_time if time in latest]
+    last = [time for time in in_time if time in begun]
     overtaken = in_time[: len(in_time) - len(last)]
     if overtaken:
         missed.append(_skipped(overtaken, Reason.OVERTAKEN, "no controller looked in time"))
@@ -214,21 +249,22 @@ def _status(
     began: Sequence[datetime],
     missed: Sequence[MissedFiring],
     pressed: str | None,
-    following: datetime | None,
+    upcoming: tuple[datetime, Choice] | None,
     actions: Sequence[ScheduleAction],
 ) -> dict[str, Any]:
     """All but the conditions; fields that are not there should not be there."""
     stopped = {action.name for action in actions if isinstance(action, StopRun)}
     active = {run.name for run in facts.runs if run.verdict is None} - stopped
     active |= {action.name for action in actions if isinstance(action, StartRun)}
-    scheduled = following if not facts.spec.suspend else None
+    following, choice = upcoming if upcoming is not None and not facts.spec.suspend else (None, None)
     status = {
         "term": facts.term,
         "observedGeneration": facts.generation,
         "settledUntil": format_time(settled),
         "lastScheduleTime": _last(facts, began),
-        "nextScheduleTime": format_time(scheduled) if scheduled else None,
-        "predictedStart": format_time(scheduled) if scheduled else None,
+        "nextScheduleTime": format_time(following) if following else None,
+        "predictedStart": format_time(choice.start) if choice else None,
+        "predictionReason": choice.reason if choice else None,
         "lastTrigger": pressed or facts.written.get("lastTrigger"),
         "active": sorted(active)[:MAX_ACTIVE],
         "missed": _remembered(facts.written, missed),
@@ -262,9 +298,9 @@ def _remembered(written: Mapping[str, Any], news: Sequence[MissedFiring]) -> lis
 
 
 def _conditions(
-    facts: ScheduleFacts, unfit: tuple[Reason, str] | None, following: datetime | None, now: datetime
+    facts: ScheduleFacts, unfit: tuple[Reason, str] | None, is_ever_due: bool, now: datetime
 ) -> list[dict[str, Any]]:
-    if unfit is None and following is None:
+    if unfit is None and not is_ever_due:
         unfit = Reason.INVALID_SPEC, "spec.cron: none of its days exists"
     if unfit is None and facts.spec.suspend:
         unfit = Reason.SUSPENDED, "set spec.suspend: false"

@@ -11,7 +11,7 @@ from dawg_orchestrator.planning.graph import Cell, Graph, pool_of
 from dawg_orchestrator.planning.plan import RunAction, StopAttempt
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.steps import step_of
+from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.verdict import Verdict
 
 
@@ -76,8 +76,7 @@ class Step:
 
     def is_own(self, cell: Cell) -> bool:
         """Whether the controller carries the cell out itself, so that no pool or agent matters to it."""
-        step = step_of(cell.task) if self.graph.has_steps else None
-        return step is not None and step.by != "agent"
+        return self.graph.has_steps and not needs_agent(cell.task)
 
     def goes_on(self, index: int) -> bool:
         """Whether the task comes at the end of a run that has begun, so that it runs though the others are ended."""

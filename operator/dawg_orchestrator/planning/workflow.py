@@ -34,13 +34,20 @@ class Content:
 
 
 def content_of(run: TestRunSpec, workflow: WorkflowSpec) -> Content:
-    """The Workflow as this run carries it out; InvalidSpec names the parameter or field that is wrong.
+    """The Workflow as this run carries it out; InvalidSpec names the parameter or field that is wrong."""
+    parameters = parameters_of(workflow.parameters, run.parameters)
+    content = Content(merged(run, workflow).model_copy(update={"parameters": parameters}), _shape(workflow))
+    expand(content.spec, content.shape)
+    return content
+
+
+def merged(run: TestRunSpec, workflow: WorkflowSpec) -> TestRunSpec:
+    """What the run and its Workflow say together, unchecked: all stages, one after the other.
 
     Of what both may say, the run's word counts where it differs from the default.
     """
     changes: JsonObject = {
         "tasks": [*workflow.tasks, *workflow.on_failure, *workflow.finally_],
-        "parameters": parameters_of(workflow.parameters, run.parameters),
         "concurrency": run.concurrency or workflow.concurrency,
         "fail_fast": run.fail_fast or workflow.fail_fast,
     }
@@ -48,10 +55,7 @@ def content_of(run: TestRunSpec, workflow: WorkflowSpec) -> Content:
         theirs = getattr(workflow, name)
         if getattr(run, name) == getattr(_DEFAULTS, name) and theirs is not None:
             changes[name] = theirs
-    spec = run.model_copy(update=changes)
-    content = Content(spec, _shape(workflow))
-    expand(spec, content.shape)
-    return content
+    return run.model_copy(update=changes)
 
 
 def freeze(content: Content) -> JsonObject:

@@ -279,11 +279,33 @@ class RecordedAnswer(Model):
     recorded: list[str]
 
 
+QUARTERS_OF_A_WEEK = 7 * 24 * 4
+
+
+class ScheduleLoad(Model):
+    """What a Schedule's runs take of a pool: for how long, how many slots, and when they did so in the past."""
+
+    seconds: float
+    slots: float
+    busy: dict[Annotated[int, Field(ge=0, lt=QUARTERS_OF_A_WEEK)], float] = Field(default_factory=dict)
+
+
+class PoolLoad(Model):
+    """How many slots of a pool are taken in each quarter-hour of the week (UTC, from Thursday, as the epoch).
+
+    ``schedules``: the part of it that is the runs of a Schedule, by the value of their label.
+    """
+
+    busy: list[float] = Field(min_length=QUARTERS_OF_A_WEEK, max_length=QUARTERS_OF_A_WEEK)
+    schedules: dict[str, ScheduleLoad] = Field(default_factory=dict)
+
+
 class Learned(Model):
     """What history taught, as the controller fetches it every few minutes (at most 8 MiB).
 
-    ``durations``: seconds of a task by its name and image, as (p50, p90).
+    ``durations``: seconds of a task by its name and image, as (p50, p90). ``loads``: by namespace and pool.
     """
 
     version: int = 1
     durations: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    loads: dict[str, PoolLoad] = Field(default_factory=dict)

@@ -129,6 +129,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended", "The schedule is suspended."
     DEADLINE_PASSED = "DeadlinePassed", "The due time was noticed later than startingDeadline allows."
     OVERTAKEN = "Overtaken", "A later due time had come as well; only the last one starts a run."
+    WITHDRAWN = "Withdrawn", "The schedule was changed while the due time waited for its start, and no longer names it."
     STILL_ACTIVE = "StillActive", "The run of an earlier due time had not ended, and concurrencyPolicy is Forbid."
     RUN_REFUSED = "RunRefused", "The cluster does not accept the run that the schedule describes."
 

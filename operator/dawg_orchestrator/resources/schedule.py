@@ -12,7 +12,10 @@ from dawg_orchestrator.resources.testrun import TestRunSpec
 
 
 class Smart(Model):
-    """Move the start within the window to where it does most good, say why, and learn from it."""
+    """Move the start within the window after each due time to where it does most good, say why, and learn from it.
+
+    Quiet: when the pool is least busy. Staleness: as soon as a slot is likely to be free. Risk: not available yet.
+    """
 
     window: Duration
     objective: Literal["Quiet", "Risk", "Staleness"] = "Quiet"
@@ -62,7 +65,7 @@ class MissedFiring(Model):
 
 
 class ScheduleStatus(Model):
-    """What fired last, what fires next."""
+    """What fired last, what fires next; ``predictedStart`` is when the run of ``nextScheduleTime`` starts, and why."""
 
     term: int | None = None
     observed_generation: int | None = None

@@ -258,6 +258,12 @@ def pool_that_carries(uses: str | None, own: str | None, pool_of_run: str) -> st
     return own or (BUILTIN_POOL if step is not None and step.by == "agent" else pool_of_run)
 
 
+def needs_agent(task: Task) -> bool:
+    """Whether an agent carries the task out, in a slot of a pool; the controller decides all others itself."""
+    step = step_of(task)
+    return step is None or step.by == "agent"
+
+
 def expressions(task: Task) -> dict[str, str]:
     """The values of ``with`` that are worked out when the step begins."""
     return {

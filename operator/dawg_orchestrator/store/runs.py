@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Table, and_, extract, func, literal_column, or_, select
+from sqlalchemy import cast as cast_as
 
+from dawg_orchestrator.learning.timing import CELL_SECONDS, Work, load_key
 from dawg_orchestrator.resources.verdict import GREEN
 from dawg_orchestrator.store import tables
 from dawg_orchestrator.store.database import Database, Row
@@ -16,6 +18,7 @@ from dawg_orchestrator.store.testrun import RunRecord
 
 _RUNS = cast("Table", tables.Run.__table__)
 _TASKS = cast("Table", tables.Task.__table__)
+_POOLS = cast("Table", tables.RunPool.__table__)
 _DOCUMENTS = ("spec", "status")
 _LISTED = tuple(column for column in _RUNS.c if column.name not in _DOCUMENTS)
 _UIDS_AT_ONCE = 500  # SQLite bounds the parameters of a statement
@@ -54,7 +57,7 @@ class TaskSample:
 
 
 class Runs:
-    """Rows of the tables ``runs`` and ``tasks``."""
+    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -72,6 +75,7 @@ class Runs:
         async with self._database.writing() as connection:
             await self._database.upsert(connection, _RUNS, [record.run for record in ordered])
             await self._database.upsert(connection, _TASKS, [task for record in ordered for task in record.tasks])
+            await self._database.upsert(connection, _POOLS, [pool for record in ordered for pool in record.pools])
 
     async def recorded(self, uids: Collection[str]) -> set[str]:
         """Those of the uids whose verdict is in history."""
@@ -150,3 +154,31 @@ class Runs:
             TaskSample(namespace, name, image or "", max(0.0, (completed - started).total_seconds()))
             for namespace, name, image, started, completed in rows
         ]
+
+    async def work(self, since: datetime) -> list[Work]:
+        """What the runs since then took of each pool; runs of one time are one, so that many cost little."""
+        whose = [_RUNS.c.namespace, _POOLS.c.pool, _RUNS.c.schedule]
+        began, ended = _cell(_RUNS.c.started), _cell(_RUNS.c.finished)
+        busy, took = func.sum(_POOLS.c.seconds), func.sum(_epoch(_RUNS.c.finished) - _epoch(_RUNS.c.started))
+        sums = [func.count().label("runs"), busy.label("busy"), took.label("took")]
+        query = (
+            select(*whose, began.label("began"), ended.label("ended"), *sums)
+            .join(_POOLS, _POOLS.c.run == _RUNS.c.uid)
+            .where(_RUNS.c.created >= since, _RUNS.c.started >= since, _RUNS.c.verdict.is_not(None))
+            .group_by(*whose, began, ended)
+        )
+        return [
+            Work(
+                load_key(row["namespace"], row["pool"]), row["schedule"], int(row["began"]), int(row["ended"]),
+                row["runs"], float(row["busy"]), float(row["took"]),
+            )
+            for row in await self._database.rows(query)
+        ]  # fmt: skip
+
+
+def _epoch(time: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast_as(extract("epoch", time), BigInteger)
+
+
+def _cell(time: ColumnElement[Any]) -> ColumnElement[int]:
+    return _epoch(time) // literal_column(str(CELL_SECONDS), BigInteger)

@@ -1,6 +1,7 @@
 """The tables of history. A change here needs a migration; a test holds the two equal.
 
     runs ─┬─ tasks        the end of each task of the frozen expansion
+          ├─ run_pools    how long its tasks held slots of each pool
           ├─ reports ──── test_cases
           ├─ artifacts    rows about files; the bytes are in a blob store
           ├─ dashboard_entries
@@ -96,6 +97,7 @@ class Run(Table):
     repository: Mapped[str | None] = mapped_column(String(2048))
     priority: Mapped[str | None] = mapped_column(String(16))
     pool: Mapped[str | None] = mapped_column(String(253))
+    schedule: Mapped[str | None] = mapped_column(String(63))
     duration: Mapped[float | None] = mapped_column(Float)
     tests_total: Mapped[int] = mapped_column(default=0)
     tests_passed: Mapped[int] = mapped_column(default=0)
@@ -132,6 +134,16 @@ class Task(Table):
     completed: Mapped[datetime | None] = mapped_column(UtcTime)
     exit_code: Mapped[int | None] = mapped_column()
     tests: Mapped[dict[str, int] | None] = mapped_column(JSON)
+
+
+class RunPool(Table):
+    """For how many seconds the tasks of a finished run held slots of a pool, all together."""
+
+    __tablename__ = "run_pools"
+
+    run: Mapped[str] = _run_uid()
+    pool: Mapped[str] = mapped_column(String(253), primary_key=True)
+    seconds: Mapped[float] = mapped_column(Float)
 
 
 class Report(Table):

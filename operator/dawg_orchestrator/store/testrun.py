@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from dawg_orchestrator.errors import InvalidSpec
-from dawg_orchestrator.planning.graph import Cell, expand
+from dawg_orchestrator.planning.graph import Cell, expand, pool_of
 from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.names import SCHEDULE
+from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunSpec, TestRunStatus
 from dawg_orchestrator.resources.verdict import BY_LETTER, GREEN, Verdict
 from dawg_orchestrator.store.database import Row
@@ -20,17 +23,19 @@ _RAN = frozenset({Verdict.PASSED, Verdict.FLAKY, Verdict.FAILED, Verdict.TIMED_O
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Rows of the tables ``runs`` and ``tasks``."""
+    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``."""
 
     run: Row
     tasks: list[Row]
+    pools: list[Row]
 
 
 def record_of(testrun: dict[str, Any]) -> RunRecord:
     """The rows of a TestRun as the API serves it. What cannot be read as a spec (InvalidSpec runs) is kept as it is."""
     metadata, status = testrun["metadata"], read_status(testrun)
     spec = read_spec(testrun)
-    tasks = [_task_row(metadata["uid"], task) for task in tasks_of(spec, status)]
+    told = tasks_of(spec, status)
+    tasks = [_task_row(metadata["uid"], task) for task in told]
     created = parse_time(metadata["creationTimestamp"])
     run: Row = {
         "uid": metadata["uid"],
@@ -43,6 +48,7 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
         "merge_blocked": status.merge_blocked,
         "resource_version": metadata.get("resourceVersion"),
         "commit": status.source.commit if status.source else None,
+        "schedule": ((metadata.get("labels") or {}).get(SCHEDULE) or "")[:63] or None,
         "duration": _seconds(status.duration),
         **_declared(spec, testrun.get("spec") or {}),
         **_test_sums(status.tests or TestCounts()),
@@ -50,7 +56,8 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
         "spec": testrun.get("spec") or {},
         "status": testrun.get("status") or {},
     }
-    return RunRecord(_storable_row(run), [_storable_row(task) for task in tasks])
+    pools = _pool_rows(run, spec, told, tasks)
+    return RunRecord(_storable_row(run), [_storable_row(row) for row in tasks], [_storable_row(row) for row in pools])
 
 
 def read_status(testrun: dict[str, Any]) -> TestRunStatus:
@@ -150,6 +157,24 @@ def _declared(spec: TestRunSpec | None, raw: dict[str, Any]) -> Row:
         "priority": spec.priority if spec else str(raw.get("priority", "medium"))[:16],
         "pool": spec.pool if spec else str(raw.get("pool", "default"))[:253],
     }
+
+
+def _pool_rows(run: Row, spec: TestRunSpec | None, told: list[RunTask], tasks: list[Row]) -> list[Row]:
+    """How long slots of each pool were held; tasks whose times status does not have count like those that it has."""
+    by_pool: dict[str, list[Row]] = defaultdict(list)
+    for task, row in zip(told, tasks, strict=True):
+        if spec is not None and task.cell is not None:
+            if needs_agent(task.cell.task):
+                by_pool[pool_of(spec, task.cell.task)].append(row)
+        elif run["workflow"] is None:  # else it may be a step that the controller decided, for days
+            by_pool[run["pool"]].append(row)
+    found = []
+    for pool, rows in by_pool.items():
+        sums = _task_sums(rows, "")
+        if sums["tasks_timed"]:
+            seconds = sums["tasks_seconds"] * sums["tasks_ran"] / sums["tasks_timed"]
+            found.append({"run": run["uid"], "pool": pool, "seconds": seconds})
+    return found
 
 
 def _test_sums(tests: TestCounts) -> Row:

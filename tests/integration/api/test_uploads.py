@@ -4,13 +4,17 @@ import gzip
 import hashlib
 import json
 import zlib
+from datetime import timedelta
 
 import httpx
 import pytest
 
 from apiserver_double import ApiserverDouble
-from dawg_orchestrator.api.services import Services
+from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.uploads import MAX_LOG_CHUNK
+from dawg_orchestrator.resources.model import format_time
+from dawg_orchestrator.resources.names import SCHEDULE
+from dawg_orchestrator.resources.protocol import Learned
 from dawg_orchestrator.store.reports import MAX_REPORT_BYTES
 from dawg_orchestrator.store.testrun import record_of
 
@@ -193,7 +197,26 @@ async def test_the_controller_hears_which_runs_are_recorded(
     learned = await uploads.get("/v1/learned", headers=headers)
 
     assert answer.json() == {"recorded": ["run-uid"]}
-    assert learned.json() == {"version": 1, "durations": {}}
+    assert learned.json() == {"version": 1, "durations": {}, "loads": {}}
+
+
+async def test_the_controller_hears_how_busy_pools_are_and_what_a_schedule_takes(
+    uploads: httpx.AsyncClient, apiserver: ApiserverDouble, services: Services
+) -> None:
+    for days in (9, 2):
+        begin = now() - timedelta(days=days)
+        times = {"startTime": format_time(begin), "completionTime": format_time(begin + timedelta(hours=1))}
+        entry = {"name": "unit", "index": 0, "attempt": 1, "verdict": "Passed", **times}
+        status = {"verdict": "Passed", "tasks": [entry], "taskVerdicts": "P", **times}
+        run = apiserver.testrun(f"run-{days}", status=status, pool="warm")
+        metadata = {"creationTimestamp": times["startTime"], "labels": {SCHEDULE: "nightly"}}
+        await services.history.runs.record([record_of({**run, "metadata": {**run["metadata"], **metadata}})])
+
+    answer = await uploads.get("/v1/learned", headers=apiserver.controller())
+
+    load = Learned.model_validate_json(answer.content).loads["team warm"]
+    assert (load.schedules["nightly"].seconds, load.schedules["nightly"].slots) == (3600.0, 1.0)
+    assert 0.0 < max(load.busy) <= 1.0
 
 
 async def test_an_agent_may_not_ask_what_the_controller_asks(

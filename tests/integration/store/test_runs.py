@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dawg_orchestrator.learning.timing import Work
 from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.runs import HistoryQuery
 from dawg_orchestrator.store.testrun import record_of
@@ -144,3 +145,63 @@ async def test_a_spec_that_no_longer_parses_is_kept_with_its_verdict(history: Hi
 
     assert found is not None
     assert found["spec"] == testrun["spec"]
+
+
+def a_run_of_a_schedule(name: str, minute: int) -> dict[str, Any]:
+    """Ten seconds of ``unit`` and twenty of ``deploy``, which goes to the pool ``other``."""
+    run = a_finished_run(name)
+    begin = NOON + timedelta(minutes=minute)
+    entries = [
+        {"name": task, "index": index, "attempt": 1, "verdict": "Failed", "startTime": begin.isoformat(),
+         "completionTime": (begin + timedelta(seconds=seconds)).isoformat()}
+        for index, (task, seconds) in enumerate((("unit", 10), ("deploy", 20)))
+    ]  # fmt: skip
+    run["metadata"]["labels"] = {"dawg.dev/schedule": "nightly"}
+    run["spec"]["tasks"] = [
+        {"name": "unit", "image": "python", "run": "pytest"},
+        {"name": "deploy", "image": "python", "run": "pytest", "pool": "other"},
+    ]
+    times = {"startTime": begin.isoformat(), "completionTime": (begin + timedelta(seconds=30)).isoformat()}
+    run["status"] |= {**times, "tasks": entries, "taskVerdicts": "FF"}
+    return run
+
+
+async def test_what_runs_took_of_each_pool_is_summed_up_by_their_time_and_schedule(history: History) -> None:
+    await record(history, a_run_of_a_schedule("a", 1), a_run_of_a_schedule("b", 2), a_run_of_a_schedule("c", 12))
+    await record(history, a_run_of_a_schedule("a", 1), a_finished_run("never-started"))
+
+    found = await history.runs.work(NOON - timedelta(days=1))
+
+    first, third = (int((NOON + timedelta(minutes=minute)).timestamp()) // 300 for minute in (0, 10))
+    assert sorted(found, key=lambda work: (work.pool, work.started)) == [
+        Work("team default", "nightly", first, first, 2, 20.0, 60.0),
+        Work("team default", "nightly", third, third, 1, 10.0, 30.0),
+        Work("team other", "nightly", first, first, 2, 40.0, 60.0),
+        Work("team other", "nightly", third, third, 1, 20.0, 30.0),
+    ]
+    assert await history.runs.work(NOON + timedelta(days=1)) == []
+
+
+async def test_tasks_whose_times_status_lacks_count_like_those_that_it_has(history: History) -> None:
+    run = a_run_of_a_schedule("large", 0)
+    run["spec"]["tasks"] = [{"name": "unit", "image": "python", "run": "pytest", "shards": {"count": 40}}]
+    run["status"] |= {"tasks": run["status"]["tasks"][:1], "taskVerdicts": "P" * 40}
+    await record(history, run)
+
+    (work,) = await history.runs.work(NOON - timedelta(days=1))
+
+    assert work.busy == 40 * 10.0
+
+
+async def test_steps_that_need_no_agent_take_nothing_of_a_pool(history: History) -> None:
+    run = a_run_of_a_schedule("workflow", 0)
+    look = {"name": "look", "uses": "health-check", "with": {"checks": [{"name": "api", "tcp": "api:443"}]}}
+    ask = {"name": "ask", "uses": "approve", "pool": "other"}
+    run["spec"] = {"workflowRef": {"name": "nightly"}, "pool": "warm", "tasks": [ask, look]}
+    for entry, name in zip(run["status"]["tasks"], ("ask", "look"), strict=True):
+        entry["name"] = name
+    await record(history, run)
+
+    (work,) = await history.runs.work(NOON - timedelta(days=1))
+
+    assert (work.pool, work.schedule, work.busy) == ("team builtin", "nightly", 20.0)

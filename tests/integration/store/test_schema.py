@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dawg_orchestrator.errors import StoreError
 from dawg_orchestrator.store.database import Database
 from dawg_orchestrator.store.logs import LogKey, LogState, log_state
 from dawg_orchestrator.store.migrate import migrations
+from dawg_orchestrator.store.runs import Runs
 from dawg_orchestrator.store.tables import Table
 
 
@@ -58,6 +60,30 @@ async def test_what_release_0_1_has_stored_is_there_after_the_migration(database
     again = await Database.open(database_url)
 
     assert await log_state(again, LogKey("u", 0, 1)) == LogState(5, complete=True)
+    await again.close()
+
+
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+async def test_what_runs_of_before_took_of_their_pool_is_known_after_the_migration(
+    database_url: str, version: str
+) -> None:
+    opened = await Database.open(database_url)
+    async with opened.writing() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(migrations(sync), version))
+        insert = text(
+            "INSERT INTO runs (uid, namespace, name, created, started, finished, verdict, workflow, pool,"
+            " merge_blocked, tests_total, tests_passed, tests_failed, tests_flaky, tests_skipped, tasks_total,"
+            " tasks_ran, tasks_green, tasks_timed, tasks_seconds) VALUES (:uid, 'n', 'r', '2026-01-01 12:00:00',"
+            " '2026-01-01 12:00:00', '2026-01-01 12:01:00', 'Passed', :workflow, 'warm', true, 0, 0, 0, 0, 0, 4, 4, 4,"
+            " 2, 50)"
+        )
+        await connection.execute(insert, [{"uid": "u", "workflow": None}, {"uid": "w", "workflow": "nightly"}])
+    await opened.close()
+    again = await Database.open(database_url)
+
+    (work,) = await Runs(again).work(datetime(2026, 1, 1, tzinfo=UTC))
+
+    assert (work.pool, work.schedule, work.runs, work.busy, work.took) == ("n warm", None, 1, 100.0, 60.0)
     await again.close()
 
 

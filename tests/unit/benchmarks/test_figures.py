@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from benchmarks import plots
-from benchmarks.figures import percentile, ratio
+from benchmarks.figures import Figure, Part, mean_ratio, percentile, ratio
+from benchmarks.publish import measured
 from benchmarks.ranges import RANGES, out_of_range
 
 
@@ -48,6 +49,26 @@ def test_every_committed_range_bounds_its_figure() -> None:
 
     assert ranges
     assert all(allowed.keys() <= {"least", "most"} and allowed for allowed in ranges.values())
+
+
+def test_a_ratio_of_means_is_of_samples_that_belong_together() -> None:
+    found = mean_ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
+
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_parts_that_are_compared_with_something_else_have_a_table_of_their_own() -> None:
+    figure = Figure("key", "wait", "1 s", "4 s", 0.25, "0.25", "≤ 0.5", "1 s", 1.0)
+    circumstances = {"command": "hack/bench", "version": "v1", "at": "today", "machine": "m", "kernel": "k"}
+    start = {**Part([figure]).wire(), **circumstances, "kubernetes": "v1.37"}
+    timing = {**Part([figure], compared_with="fixed times", floor="best starts").wire(), **circumstances}
+
+    written = measured({"start": start, "timing": timing})
+
+    assert "| figure | measured | bare Job | value (95 %) | goal | floor | by floor |\n|---" in written
+    assert "| figure | measured | fixed times | value (95 %) | goal | best starts | by best starts |\n|---" in written
+    assert written.count("| wait | 1 s | 4 s | 0.25 | ≤ 0.5 | 1 s | 1.00 |") == 2
+    assert written.endswith("Linux k, Kubernetes v1.37\n- `hack/bench` of version v1 on today: m, Linux k")
 
 
 def test_a_plot_is_a_picture_with_a_line_for_each_arm() -> None:

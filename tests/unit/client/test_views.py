@@ -12,7 +12,7 @@ from dawg_orchestrator.client.exits import CommandFailed
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.client.view_lists import history_view, metrics_view, pools_view, queue_view, runs_view
 from dawg_orchestrator.client.view_run import changes, ending, live_view, run_view
-from dawg_orchestrator.client.view_schedules import schedules_view
+from dawg_orchestrator.client.view_schedules import prediction_view, schedules_view
 from dawg_orchestrator.client.view_why import why_view
 from dawg_orchestrator.client.why import Explanation
 from dawg_orchestrator.client.wording import short_duration
@@ -222,3 +222,18 @@ def test_schedules_say_when_they_fire_what_they_missed_and_why_they_do_not_fire(
     assert line_with("broken", view) == f"broken x UTC - - 0 0 False InvalidSpec spec.cron[0]: {HOSTILE_SHOWN}"
     assert line_with("new", view) == "new 0 2 * * * UTC - - 0 0 - -"
     assert "has no Schedule" in text_of(schedules_view([], "team", NOON))
+
+
+def test_a_smart_schedule_says_when_it_is_expected_to_start_and_why_then() -> None:
+    ready = {"type": "Ready", "status": "True", "reason": "Scheduled", "message": "soon"}
+    status = {"nextScheduleTime": "2026-05-01T12:00:00Z", "predictedStart": "2026-05-01T13:05:00Z",
+              "predictionReason": f"it is quieter then {HOSTILE}", "conditions": [ready]}  # fmt: skip
+    smart = {"metadata": {"name": "smart"}, "spec": {"cron": ["0 2 * * *"]}, "status": status}
+
+    told = prediction_view(smart, NOON)
+
+    shown = f"it is quieter then {HOSTILE_SHOWN}"
+    assert line_with("smart", schedules_view([smart], "team", NOON)).endswith(f"in 1h - 0 0 True Scheduled {shown}")
+    assert told is not None
+    assert text_of(told).strip() == f"by itself it starts next in 1h: {shown}"
+    assert prediction_view({"status": {"nextScheduleTime": "2026-05-01T12:00:00Z"}}, NOON) is None

@@ -10,12 +10,18 @@ import pytest
 
 from builders import NAMESPACE, NOON, a_task_spec
 from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
+from dawg_orchestrator.controller.forecasts import Forecasts
+from dawg_orchestrator.controller.library import Library
+from dawg_orchestrator.controller.records import parse_pool
 from dawg_orchestrator.controller.scheduling import Scheduling
 from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Forbidden, Unavailable
+from dawg_orchestrator.learning.timing import NO_HISTORY, load_key
+from dawg_orchestrator.planning.window import NO_ANSWER
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import format_time
+from dawg_orchestrator.resources.protocol import PoolLoad, ScheduleLoad
 from simulation.apiserver import ApiServer
 
 JsonObject = dict[str, Any]
@@ -35,6 +41,9 @@ class World:
         template = {"metadata": {"labels": {"team": "checkout"}}, "spec": {"tasks": [a_task_spec()]}}
         body = {"metadata": {"name": "nightly"}, "spec": {"cron": ["0 * * * *"], "runTemplate": template, **spec}}
         self.api.create("schedules", NAMESPACE, body, "user")
+        self.pool = parse_pool(
+            {"metadata": {"name": "default", "namespace": NAMESPACE, "uid": "u"}, "spec": {"maxAgents": 2, "slots": 2}}
+        )
         self.lead(term=1)
 
     def lead(self, term: int) -> None:
@@ -42,8 +51,10 @@ class World:
         self.queue = WorkQueue(lambda: self.now)
         self.timetable = Timetable(lambda key: self.woken.append(Key("Schedule", *key)))
         self.let_go: set[str] = set()
+        self.library = Library(lambda _: None, lambda _: None)
+        self.forecasts = Forecasts(self.timetable, {(NAMESPACE, "default"): self.pool}, self.library)
         self.scheduling = Scheduling(
-            cast("Cluster", self), self.timetable, term, self.queue, lambda: self.now,
+            cast("Cluster", self), self.timetable, self.forecasts, term, self.queue, lambda: self.now,
             lambda _namespace, name, _uid: self.let_go.add(name),
         )  # fmt: skip
         self.timetable.see(self.schedule)
@@ -215,6 +226,107 @@ async def test_what_somebody_changed_meanwhile_is_read_and_looked_at_again() -> 
     assert world.woken == [Key("Schedule", *KEY)]
     assert len(world.runs) == 1
     assert (await world.look(1.1))["lastScheduleTime"] == format_time(NOON + HOUR)
+
+
+SMART = {"cron": ["0 14 * * *"], "smart": {"window": "4h"}}
+
+
+def full_until(hour: float) -> dict[str, PoolLoad]:
+    """What the api has learnt: for a day until this hour of Monday all four slots are taken."""
+    end = int((NOON + (hour - 12) * HOUR).timestamp()) // 900
+    full = {quarter % 672 for quarter in range(end - 96, end)}
+    return {load_key(NAMESPACE, "default"): PoolLoad(busy=[4.0 if place in full else 0.0 for place in range(672)])}
+
+
+async def test_a_smart_schedule_starts_its_run_when_history_says_the_pool_is_quieter() -> None:
+    world = World(**SMART)
+    world.forecasts.learn(full_until(16))
+
+    announced = await world.look(1)
+    waiting = await world.look(2.1)
+    assert world.runs == []
+    await world.look(4.5)
+
+    assert announced["predictedStart"] == waiting["predictedStart"] == format_time(NOON + 4.5 * HOUR)
+    assert announced["nextScheduleTime"] == waiting["nextScheduleTime"] == format_time(NOON + 2 * HOUR)
+    assert announced["predictionReason"].startswith("the pool is quieter then: ")
+    (run,) = world.runs
+    assert run["metadata"]["annotations"] == {names.DUE: format_time(NOON + 2 * HOUR)}
+
+
+async def test_what_is_learnt_wakes_smart_schedules_and_a_leader_without_it_keeps_to_what_was_announced() -> None:
+    world = World(**SMART)
+    assert (await world.look(0.5))["predictionReason"] == NO_ANSWER
+    world.woken.clear()
+    for _ in range(2):
+        world.forecasts.learn(full_until(16))
+    assert world.woken == [Key("Schedule", *KEY)]
+    announced = await world.look(1)
+
+    world.lead(term=2)
+    status = await world.look(2.1)
+
+    assert world.runs == []
+    assert status["predictedStart"] == announced["predictedStart"] == format_time(NOON + 4.5 * HOUR)
+
+
+async def test_smart_schedules_of_one_pool_keep_out_of_one_anothers_way() -> None:
+    world = World(**SMART)
+    load = PoolLoad(busy=[0.0] * 672, schedules={"nightly": ScheduleLoad(seconds=3600, slots=4)})
+    world.forecasts.learn({load_key(NAMESPACE, "default"): load})
+    first = await world.look(0.5)
+    other = {"metadata": {"name": "other"}, "spec": world.schedule["spec"]}
+    world.timetable.see(world.api.create("schedules", NAMESPACE, other, "user"))
+
+    await world.scheduling.look((NAMESPACE, "other"))
+
+    second = world.api.get("schedules", NAMESPACE, "other")["status"]
+    assert first["predictedStart"] == format_time(NOON + 2 * HOUR)
+    assert second["predictedStart"] >= format_time(NOON + 3 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("pool", "told"),
+    [("default", NO_HISTORY), ("gone", "pool gone does not exist: it starts at its due time")],
+)
+async def test_where_history_says_nothing_a_run_starts_at_its_due_time(pool: str, told: str) -> None:
+    run = {"spec": {"pool": pool, "tasks": [a_task_spec()]}}
+    world = World(**SMART, runTemplate=run)
+    world.forecasts.learn({})
+
+    status = await world.look(1)
+
+    assert (status["predictedStart"], status["predictionReason"]) == (format_time(NOON + 2 * HOUR), told)
+
+
+async def test_the_pool_of_a_workflow_is_that_of_its_first_task_that_an_agent_carries_out() -> None:
+    world = World(**SMART, runTemplate={"spec": {"workflowRef": {"name": "nightly"}}})
+    tasks = [{"name": "ask", "uses": "approve", "pool": "of-no-account"}, {**a_task_spec(), "needs": ["ask"]}]
+    workflow = {
+        "metadata": {"name": "nightly", "namespace": NAMESPACE, "uid": "w", "creationTimestamp": format_time(NOON)},
+        "spec": {"pool": "warm", "tasks": tasks},
+    }
+    world.library.see(workflow)
+    world.forecasts.learn({})
+
+    assert (await world.look(1))["predictionReason"].startswith("pool warm does not exist")
+
+
+async def test_runs_of_a_schedule_with_fixed_times_are_expected_where_they_were_and_those_of_others_are_not() -> None:
+    busy = full_until(16)[load_key(NAMESPACE, "default")].busy
+    shares = {place: taken for place, taken in enumerate(busy) if taken}
+    load = PoolLoad(busy=busy, schedules={"fixed": ScheduleLoad(seconds=3600, slots=4, busy=shares)})
+    world = World(**SMART)
+    world.forecasts.learn({load_key(NAMESPACE, "default"): load})
+    gone = await world.look(0.5)
+    spec = {**world.schedule["spec"], "smart": None}
+    fixed = {"metadata": {"name": "fixed"}, "spec": spec}
+    world.timetable.see(world.api.create("schedules", NAMESPACE, fixed, "user"))
+
+    there = await world.look(1)
+
+    assert gone["predictedStart"] == format_time(NOON + 2 * HOUR)
+    assert there["predictedStart"] == format_time(NOON + 4.5 * HOUR)
 
 
 def test_a_schedule_that_the_schema_was_got_around_for_stops_nobody() -> None:

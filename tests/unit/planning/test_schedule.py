@@ -178,7 +178,7 @@ def test_finished_runs_beyond_the_limits_are_forgotten_the_oldest_first() -> Non
         ({"cron": ["61 * * * *"]}, "InvalidSpec", "spec.cron[0]"),
         ({"timezone": "Mars/Olympus"}, "InvalidSpec", "spec.timezone"),
         ({"when": "commitsSince > 0"}, "NotAvailable", "spec.when"),
-        ({"smart": {"window": "2h"}}, "NotAvailable", "spec.smart"),
+        ({"smart": {"window": "2h", "objective": "Risk"}}, "NotAvailable", "spec.smart.objective"),
     ],
 )
 def test_what_cannot_be_followed_says_so_and_is_left_alone(spec: dict[str, Any], reason: str, told: str) -> None:
