@@ -74,4 +74,4 @@ def test_figures_are_told_as_json() -> None:
 
 
 def test_a_suite_without_workflows_is_refused_with_the_reason() -> None:
-    assert "smoke" in dawg("queue", "test", "--suite", "smoke", code=64)
+    assert "nobodys" in dawg("queue", "test", "--suite", "nobodys", code=64)

@@ -64,8 +64,8 @@ def test_a_circle_in_needs_is_named(story: Story, run: str) -> None:
     assert story.task_pods(run) == []
 
 
-@pytest.mark.applied({"name": "step", "uses": "gate"})
-def test_a_built_in_step_is_not_available_and_names_the_field(story: Story, run: str) -> None:
+@pytest.mark.applied({"name": "step", "uses": "predict-risks"})
+def test_a_built_in_step_of_a_later_release_is_not_available_and_names_the_field(story: Story, run: str) -> None:
     verdict, reason, message = why(story, run)
 
     assert (verdict, reason) == ("Failed", "NotAvailable")
@@ -77,16 +77,14 @@ def test_a_gate_over_inline_tasks_is_refused_where_it_is_applied(story: Story, k
         story.when_applied(task(), gate={"repository": "acme/shop"})
 
 
-def test_a_workflow_reference_is_not_available(story: Story) -> None:
+def test_a_run_waits_for_its_workflow_and_says_which(story: Story) -> None:
     name = f"flow-{story.mark}"
     story.given(
         {"apiVersion": "dawg.dev/v1alpha1", "kind": "TestRun", "metadata": {"name": name},
-         "spec": {"workflowRef": {"name": "pre-release-testing"}}}
+         "spec": {"workflowRef": {"name": "nowhere"}}}
     )  # fmt: skip
 
-    verdict, reason, message = why(story, name)
-    assert (verdict, reason) == ("Failed", "NotAvailable")
-    assert "spec.tasks" in message
+    story.then_waits(name, "WorkflowNotFound")
 
 
 # Pods that do not start
