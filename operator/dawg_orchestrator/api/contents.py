@@ -9,6 +9,7 @@ from typing import Any
 
 from dawg_orchestrator.api.auth import Clock, Kept
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Cluster
+from dawg_orchestrator.cluster.pods import is_owned_by
 from dawg_orchestrator.errors import Forbidden, NotFound
 from dawg_orchestrator.resources.testrun import TestRunSpec
 
@@ -51,9 +52,8 @@ class Contents:
             found = await self._cluster.get(CONTROLLER_REVISIONS, metadata["namespace"], name)
         except (NotFound, Forbidden):
             return None
-        owners = [owner.get("uid") for owner in found["metadata"].get("ownerReferences") or ()]
         spec = (found.get("data") or {}).get("spec")
-        return spec if metadata["uid"] in owners and isinstance(spec, dict) and spec.get("tasks") else None
+        return spec if is_owned_by(found, metadata["uid"]) and isinstance(spec, dict) and spec.get("tasks") else None
 
 
 def lacks_tasks(testrun: dict[str, Any]) -> bool:

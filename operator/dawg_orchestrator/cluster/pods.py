@@ -34,6 +34,11 @@ def owner(kind: str, name: str, uid: str) -> JsonObject:
     }  # fmt: skip
 
 
+def is_owned_by(obj: JsonObject, uid: str) -> bool:
+    """Whether an object of this uid is among those that own it."""
+    return any(reference.get("uid") == uid for reference in obj["metadata"].get("ownerReferences") or ())
+
+
 def token_source(path: str, audience: str) -> JsonObject:
     """A projected token of the pod's service account, for one audience."""
     return {"serviceAccountToken": {"path": path, "audience": audience, "expirationSeconds": _TOKEN_SECONDS}}

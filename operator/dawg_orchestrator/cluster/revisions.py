@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Cluster, JsonObject
-from dawg_orchestrator.cluster.pods import owner
+from dawg_orchestrator.cluster.pods import is_owned_by, owner
 from dawg_orchestrator.errors import Conflict
 from dawg_orchestrator.resources import names
 
@@ -41,7 +41,7 @@ async def read(cluster: Cluster, run: RunId) -> JsonObject:
     """What was stored for the run; NotFound when nothing was."""
     namespace, _, uid = run
     found = await cluster.get(CONTROLLER_REVISIONS, namespace, revision_name(run))
-    if not any(reference.get("uid") == uid for reference in found["metadata"].get("ownerReferences") or ()):
+    if not is_owned_by(found, uid):
         raise Conflict(f"a ControllerRevision named {revision_name(run)} exists and is not this run's", 409)
     content: JsonObject = found.get("data") or {}
     return content

@@ -7,7 +7,7 @@ from typing import Any
 
 from dawg_orchestrator.cluster.carry_out import lacks_right
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
-from dawg_orchestrator.cluster.pods import owner
+from dawg_orchestrator.cluster.pods import is_owned_by, owner
 from dawg_orchestrator.errors import Conflict, Forbidden, Invalid, NotFound
 from dawg_orchestrator.planning.schedule import StartRun
 from dawg_orchestrator.resources import names
@@ -35,7 +35,7 @@ async def create_or_find(cluster: Cluster, namespace: str, body: JsonObject, own
         return await cluster.create(TESTRUNS, namespace, body)
     except Conflict:
         found = await cluster.get(TESTRUNS, namespace, name)
-        if _is_owned(found, owner_uid):
+        if is_owned_by(found, owner_uid):
             return found
         raise RunRefused(f"a TestRun named {name} exists and has another owner") from None
     except (Invalid, Forbidden, NotFound) as error:
@@ -68,11 +68,7 @@ def label(schedule: str) -> str:
 async def runs_of(cluster: Cluster, namespace: str, schedule: str, uid: str) -> JsonObjects:
     """All runs that the schedule has started and that still exist."""
     items, _ = await cluster.list(TESTRUNS, namespace, {"labelSelector": f"{names.SCHEDULE}={label(schedule)}"})
-    return [item for item in items if _is_owned(item, uid)]
-
-
-def _is_owned(run: JsonObject, uid: str) -> bool:
-    return any(reference.get("uid") == uid for reference in run["metadata"].get("ownerReferences") or ())
+    return [item for item in items if is_owned_by(item, uid)]
 
 
 async def stop_run(cluster: Cluster, namespace: str, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, JsonObject, JsonObjects
-from dawg_orchestrator.cluster.pods import owner
+from dawg_orchestrator.cluster.pods import is_owned_by, owner
 from dawg_orchestrator.cluster.scheduled import RunRefused, create_or_find
 from dawg_orchestrator.planning.plan import WantedRun
 from dawg_orchestrator.resources import names
@@ -86,7 +86,4 @@ def run_manifest(parent: Parent, index: int, wanted: WantedRun) -> JsonObject:
 async def runs_of(cluster: Cluster, namespace: str, parent_uid: str) -> JsonObjects:
     """All runs that steps of a run have started and that still exist."""
     items, _ = await cluster.list(TESTRUNS, namespace, {"labelSelector": f"{names.PARENT}={parent_uid}"})
-    return [
-        item for item in items
-        if any(owner.get("uid") == parent_uid for owner in item["metadata"].get("ownerReferences") or ())
-    ]  # fmt: skip
+    return [item for item in items if is_owned_by(item, parent_uid)]

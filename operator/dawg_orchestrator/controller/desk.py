@@ -22,9 +22,10 @@ from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
-from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run, version_of
+from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.timetable import Timetable
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.agentpool import DeploymentFact

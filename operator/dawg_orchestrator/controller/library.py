@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.facts import WorkflowFact
 from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_workflow
@@ -60,10 +61,10 @@ class Library:
         key = (metadata["namespace"], metadata["name"])
         known = self.workflows.get(key)
         if known is not None and known.uid == metadata["uid"]:
-            if _version_of(obj) <= known.version:
+            if version_of(obj) <= known.version:
                 return
             if known.generation == metadata.get("generation", 1):  # most often our own status: the spec is as it was
-                known.version, known.status, known.suite = _version_of(obj), obj.get("status") or {}, _suite_of(obj)
+                known.version, known.status, known.suite = version_of(obj), obj.get("status") or {}, _suite_of(obj)
                 self._wake(key)
                 return
         self.workflows[key] = found = parse_workflow(obj)
@@ -110,10 +111,6 @@ class Library:
             self._wake(key)
 
 
-def _version_of(obj: JsonObject) -> int:
-    return int(obj["metadata"].get("resourceVersion") or 0)
-
-
 def _suite_of(obj: JsonObject) -> str | None:
     suite: str | None = (obj["metadata"].get("labels") or {}).get(names.SUITE)
     return suite
@@ -136,7 +133,7 @@ def parse_workflow(obj: JsonObject) -> Workflow:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        version=_version_of(obj),
+        version=version_of(obj),
         generation=metadata.get("generation", 1),
         created=parse_time(metadata["creationTimestamp"]),
         spec=spec,

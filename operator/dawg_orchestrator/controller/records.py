@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from dawg_orchestrator.controller.family import parent_of
 from dawg_orchestrator.controller.timetable import ScheduleKey, schedule_of
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.builtin import read_approval
 from dawg_orchestrator.planning.facts import Approval, JobFact
@@ -119,11 +120,6 @@ class Pool:
     written_at: datetime | None = None
     asked_at: datetime | None = None  # when owners of Secrets, or the cluster, were asked last
     refused: tuple[Reason, str] | None = None  # by the owner of a Secret that its slots would see, or by the cluster
-
-
-def version_of(obj: Mapping[str, Any]) -> int:
-    """The resourceVersion as a number; Kubernetes 1.35 made them comparable, as they always were with etcd."""
-    return int(obj["metadata"].get("resourceVersion") or 0)
 
 
 def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, JobFact], now: datetime) -> Run:

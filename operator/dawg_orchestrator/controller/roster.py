@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dawg_orchestrator.controller.backlog import PoolKey
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.planning.agentpool import AgentFact, DeploymentFact
 from dawg_orchestrator.planning.lease import Lease, LeaseTable
 from dawg_orchestrator.resources import names
@@ -47,7 +48,7 @@ class Roster:
         metadata = obj["metadata"]
         labels = metadata.get("labels") or {}
         key = (metadata["namespace"], labels.get(names.POOL, ""))
-        version = int(metadata.get("resourceVersion") or 0)
+        version = version_of(obj)
         known = self.deployments[key].get(metadata["name"])
         if known is not None and version < known.version:
             return

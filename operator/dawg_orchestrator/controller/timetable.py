@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.planning.schedule import ScheduledRun, ScheduleFacts
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import parse_time
@@ -104,7 +105,7 @@ def parse_schedule(obj: JsonObject) -> Schedule:
     trigger = (metadata.get("annotations") or {}).get(names.TRIGGER)
     return Schedule(
         namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"],
-        version=int(metadata.get("resourceVersion") or 0), generation=metadata.get("generation", 1),
+        version=version_of(obj), generation=metadata.get("generation", 1),
         created=parse_time(metadata["creationTimestamp"]), spec=ScheduleSpec.model_validate(spec),
         template=spec.get("runTemplate") or {}, status=_readable(obj.get("status") or {}),
         trigger=trigger[:_LONGEST_TRIGGER] if trigger else None,
