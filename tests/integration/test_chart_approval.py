@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from chart import needs_helm, of_kind, render, the
-from realcluster import Manifest, RealCluster, apply_definitions, namespace_on_cluster
+from chart import needs_helm
+from policies import in_force, policy_and_binding
+from realcluster import RealCluster, apply_definitions, namespace_on_cluster
 
 pytestmark = needs_helm
 RUN = {
@@ -27,34 +26,14 @@ def cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def guarded(cluster: RealCluster) -> Iterator[RealCluster]:
-    """The chart's policy for the test's namespace, with a runner and somebody who may approve.
-
-    It warns where the chart's denies: an installed release denies too, and only warnings tell who spoke.
-    """
-    policy, binding = policy_and_binding(cluster.namespace)
-    own = {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}}
-    constraints = {**policy["spec"]["matchConstraints"], "namespaceSelector": own}
-    policy = {**policy, "spec": {**policy["spec"], "matchConstraints": constraints}}
-    binding = {**binding, "spec": {**binding["spec"], "validationActions": ["Warn"]}}
-    roles = [the(render(cluster.namespace), "Role", name) for name in ("dawg-runner", "dawg-workflow-admin")]
-    cluster.done("apply", "-f", "-", stdin=yaml.safe_dump_all([policy, binding, *roles]))
-    for role, user in (("dawg-runner", "runner"), ("dawg-workflow-admin", "lead")):
-        cluster.done("create", "rolebinding", user, f"--role={role}", f"--user={user}")
+    """The chart's policy for the test's namespace, with a runner and somebody who may approve."""
+    people = {"dawg-runner": "runner", "dawg-workflow-admin": "lead"}
     run = cluster.create(RUN)["metadata"]["name"]
-    try:
-        deadline = time.monotonic() + 60
-        while not objection(cluster, run, "Approved by somebody else", "lead", "--dry-run=server"):
-            assert time.monotonic() < deadline, "the policy does not come into force"
-            time.sleep(0.2)
-        yield cluster
-    finally:
-        for manifest in (policy, binding):
-            cluster.done("delete", manifest["kind"], manifest["metadata"]["name"])
-
-
-def policy_and_binding(namespace: str) -> list[Manifest]:
-    found = of_kind(render(namespace), "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    return [manifest for manifest in found if manifest["metadata"]["name"].endswith("-approval")]
+    told = "Approved by somebody else"
+    with in_force(
+        cluster, "approval", people, lambda: objection(cluster, run, told, "lead", "--dry-run=server")
+    ) as there:
+        yield there
 
 
 def objection(cluster: RealCluster, run: str, said: str | None, user: str, *words: str) -> str:
@@ -71,7 +50,7 @@ def run(guarded: RealCluster) -> str:
 
 
 def test_the_policy_denies_and_fails_closed() -> None:
-    policy, binding = policy_and_binding("dawg")
+    policy, binding = policy_and_binding("dawg", "approval")
 
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}

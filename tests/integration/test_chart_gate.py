@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
+from policies import in_force, policy_and_binding
 
-from chart import needs_helm, of_kind, render, the
+from chart import needs_helm
 from realcluster import Manifest, RealCluster, apply_definitions, namespace_on_cluster
 
 pytestmark = needs_helm
@@ -24,33 +23,11 @@ def cluster() -> Iterator[RealCluster]:
 
 @pytest.fixture(scope="module")
 def gated(cluster: RealCluster) -> Iterator[RealCluster]:
-    """The chart's admission policy for the test's namespace, with people of different roles.
-
-    It warns where the chart's denies: an installed release denies too, and only warnings tell who spoke.
-    """
-    policy, binding = (dict(manifest) for manifest in policy_and_binding(cluster.namespace))
-    own = {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}}
-    constraints = {**policy["spec"]["matchConstraints"], "namespaceSelector": own}
-    policy["spec"] = {**policy["spec"], "matchConstraints": constraints}
-    binding["spec"] = {**binding["spec"], "validationActions": ["Warn"]}
-    roles = [the(render(cluster.namespace), "Role", name) for name in ("dawg-runner", "dawg-workflow-admin")]
-    cluster.done("apply", "-f", "-", stdin=yaml.safe_dump_all([policy, binding, *roles]))
-    for role, user in (("dawg-runner", "runner"), ("dawg-workflow-admin", "gatekeeper")):
-        cluster.done("create", "rolebinding", user, f"--role={role}", f"--user={user}")
-    try:
-        deadline = time.monotonic() + 60
-        while not objection(cluster, a_gated_run(tasks=[{"name": "a", "run": "true"}])):
-            assert time.monotonic() < deadline, "the policy does not come into force"
-            time.sleep(0.2)
-        yield cluster
-    finally:
-        for manifest in (policy, binding):
-            cluster.done("delete", manifest["kind"], manifest["metadata"]["name"])
-
-
-def policy_and_binding(namespace: str) -> list[Manifest]:
-    found = of_kind(render(namespace), "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-    return [manifest for manifest in found if manifest["metadata"]["name"].endswith("-gate")]
+    """The chart's admission policy for the test's namespace, with people of different roles."""
+    people = {"dawg-runner": "runner", "dawg-workflow-admin": "gatekeeper"}
+    inline = a_gated_run(tasks=[{"name": "a", "run": "true"}])
+    with in_force(cluster, "gate", people, lambda: objection(cluster, inline)) as there:
+        yield there
 
 
 def objection(cluster: RealCluster, manifest: Manifest, *words: str) -> str:
@@ -66,7 +43,7 @@ def a_gated_run(**spec: Any) -> Manifest:
 
 
 def test_the_policy_denies_and_fails_closed() -> None:
-    policy, binding = policy_and_binding("dawg")
+    policy, binding = policy_and_binding("dawg", "gate")
     assert policy["spec"]["failurePolicy"] == "Fail"
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
 

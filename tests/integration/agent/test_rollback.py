@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from dawg_agent.kube import Kube
 from dawg_orchestrator.cluster.client import DEPLOYMENTS, Cluster, Resource
 from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.errors import DawgError
 from dawg_orchestrator.resources.names import ROLLED_BACK_BY, ROLLED_BACK_TO
 from integration.agent.stepbench import StepBench, a_bench
 
@@ -23,17 +21,6 @@ NAMESPACES = Resource("", "v1", "namespaces")
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts")
 PATIENCE = 60.0
 REVISION = "deployment.kubernetes.io/revision"
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            connected = await stack.enter_async_context(Cluster(find_credentials(), user_agent="dawg-tests"))
-            await connected.list(NAMESPACES, None)
-        except (DawgError, OSError) as error:
-            pytest.skip(f"needs a cluster in KUBECONFIG (hack/up starts one): {error}")
-        yield connected
 
 
 @pytest.fixture

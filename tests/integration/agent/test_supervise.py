@@ -17,7 +17,7 @@ from dawg_agent.supervise import Supervisor
 from dawg_agent.upload import Door
 from dawg_orchestrator.cluster.client import JOBS, PODS, Cluster, Resource
 from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.errors import DawgError, Forbidden
+from dawg_orchestrator.errors import Forbidden
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import AttemptRef, Held, JobOrder, LeaseId, Progress
 from dawg_orchestrator.resources.reasons import Reason
@@ -27,17 +27,6 @@ from integration.agent.uploads import TOKEN, Uploads, serve_uploads
 NAMESPACES = Resource("", "v1", "namespaces")
 QUOTAS = Resource("", "v1", "resourcequotas")
 PATIENCE = 90.0
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            connected = await stack.enter_async_context(Cluster(find_credentials(), user_agent="dawg-tests"))
-            await connected.list(NAMESPACES, None)
-        except (DawgError, OSError) as error:
-            pytest.skip(f"needs a cluster in KUBECONFIG (hack/up starts one): {error}")
-        yield connected
 
 
 @pytest.fixture
