@@ -43,7 +43,8 @@ class Checks:
     def all(self) -> dict[str, Callable[[], Finding]]:
         """Every check by its name, the quick ones first."""
         formatted = ["format"] if self._fix else ["format", "--check", "--diff"]
-        linted = ["check", "--fix"] if self._fix else ["check"]
+        # A cached finding outlives a module's move, since only the file itself is looked at: no cache.
+        linted = ["check", "--no-cache", *(["--fix"] if self._fix else [])]
         return {
             "layout": self._layout,
             "formatting": lambda: self._tool("ruff", *formatted),

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from policies import in_force, policy_and_binding
 
 from chart import needs_helm
+from policies import in_force, policy_and_binding
 from realcluster import Manifest, RealCluster, apply_definitions, namespace_on_cluster
 
 pytestmark = needs_helm
