@@ -13,7 +13,7 @@ from unittest import mock
 
 from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.controller import elector, gather, hearing, reconcile, records, resync, status
-from dawg_orchestrator.planning import builtin, lease, settle
+from dawg_orchestrator.planning import lease, settle, starting
 from dawg_orchestrator.planning.restore import restore
 from dawg_orchestrator.planning.verdict import _SEVERITY
 from dawg_orchestrator.resources.protocol import Acceptance
@@ -100,7 +100,7 @@ PLANTED: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "best-of-its-runs": (
         "one run that passed is enough for its step",
-        lambda: mock.patch.object(builtin, "worst", lambda verdicts: max(verdicts, key=_SEVERITY.index)),
+        lambda: mock.patch.object(starting, "worst", lambda verdicts: max(verdicts, key=_SEVERITY.index)),
     ),
     "no-resync": (
         "what a watch has missed is never found",

@@ -21,10 +21,10 @@ from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, InvalidSpec
-from dawg_orchestrator.planning.builtin import step_order
 from dawg_orchestrator.planning.dispatch import Assignment
 from dawg_orchestrator.planning.lease import Lease
 from dawg_orchestrator.planning.step import Step
+from dawg_orchestrator.planning.told import step_order
 from dawg_orchestrator.resources.protocol import Finished, Grant, JobOrder, StepOrder
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult

@@ -19,7 +19,7 @@ from dawg_orchestrator.controller.family import parent_of
 from dawg_orchestrator.controller.timetable import ScheduleKey, schedule_of
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.errors import InvalidSpec
-from dawg_orchestrator.planning.builtin import read_approval
+from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval, JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand, pool_of
 from dawg_orchestrator.planning.order import QueuedTask

@@ -10,7 +10,7 @@ from dawg_orchestrator.client.approvals import decide, task_to_decide, whoami, w
 from dawg_orchestrator.client.exits import CommandFailed
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.errors import Forbidden
-from dawg_orchestrator.planning.builtin import read_approval
+from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval
 from unit.client.runs import a_run, a_task, ended
 

@@ -22,12 +22,13 @@ from builders import (
     running,
     waiting,
 )
-from dawg_orchestrator.planning.builtin import DEEPEST, MOST_OF_A_ROOT, read_approval
+from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval, ChildRun, GroupRun, PoolFact, RunFacts, WorkflowFact
 from dawg_orchestrator.planning.plan import CancelRun, RunPlan, StartRuns, StopRuns
 from dawg_orchestrator.planning.progress import TaskState, begun
 from dawg_orchestrator.planning.restore import restore
 from dawg_orchestrator.planning.settle import STOP_GRACE
+from dawg_orchestrator.planning.starting import DEEPEST, MOST_OF_A_ROOT
 from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.resources.results import FailedCase
 
