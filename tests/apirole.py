@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -11,6 +10,9 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import realparts
+from tlsfiles import make_certificate
 
 ROOT = Path(__file__).resolve().parents[1]
 _SERVE = """
@@ -27,8 +29,8 @@ class Role:
     def __init__(
         self, folder: Path, namespace: str, *, environment: dict[str, str] | None = None, **ports: int
     ) -> None:
-        self.ports = {name: free_port() for name in ("UPLOADS", "PEOPLE", "METRICS")} | ports
-        _make_certificate(folder / "tls")
+        self.ports = {name: realparts.free_port() for name in ("UPLOADS", "PEOPLE", "METRICS")} | ports
+        make_certificate(folder / "tls", "localhost")
         self.trust = ssl.create_default_context(cafile=str(folder / "tls" / "tls.crt"))
         own = {
             "PYTHONPATH": str(ROOT / "operator"), "PYTHONWARNINGS": "error", "DAWG_NAMESPACES": namespace,
@@ -69,21 +71,3 @@ class Role:
         """Kill the process if it runs, and return what it has logged."""
         self.process.kill()
         return self.process.communicate()[0]
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _make_certificate(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=dawg-api", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", folder / "tls.key", "-out", folder / "tls.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip

@@ -1,8 +1,9 @@
-"""Real parts that steps look at: Redis and Prometheus, started for a test and reached by TCP on this machine."""
+"""Real parts that steps look at, started for a test and reached by TCP on this machine."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import debian
+from localcluster import gobuild
+from tlsfiles import make_certificate
 
 _WITHIN = 30.0
 
@@ -46,6 +49,23 @@ def prometheus_server(folder: Path) -> Iterator[str]:
                f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
     with _running(command, port, folder / "prometheus.log"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def metrics_server(folder: Path) -> Iterator[str]:
+    """The metrics API of KUBECONFIG's cluster; gives its URL. Its certificate is the folder's tls.crt."""
+    program = gobuild.build(gobuild.METRICS_SERVER) / "metrics-server"
+    port = free_port()
+    make_certificate(folder, "localhost")
+    kubeconfig = os.environ["KUBECONFIG"]
+    command = [
+        str(program), "--bind-address=127.0.0.1", f"--secure-port={port}", f"--tls-cert-file={folder / 'tls.crt'}",
+        f"--tls-private-key-file={folder / 'tls.key'}", f"--kubeconfig={kubeconfig}",
+        f"--authentication-kubeconfig={kubeconfig}", f"--authorization-kubeconfig={kubeconfig}",
+        "--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s",
+    ]  # fmt: skip
+    with _running(command, port, folder / "metrics-server.log"):
+        yield f"https://localhost:{port}"
 
 
 def _program(name: str, package: str) -> str:

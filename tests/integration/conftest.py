@@ -21,6 +21,7 @@ from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.history import History
 from objectstore import ObjectStore
 from realcluster import image_with_python
+from tlsfiles import make_certificate
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -53,6 +54,14 @@ def _as_postgres(command: list[str | Path]) -> None:
 def test_image() -> str:
     """An image that the cluster has, with sh and python3."""
     return image_with_python()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for the name dawg-controller only; it signs itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder, "dawg-controller")
+    return folder
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ class Door(Sessions):
 
     async def send(self, uid: str, message: FromController) -> bool:
         link = self._links.get(uid)
-        if link is None or not link.open:
+        if link is None:
+            return False
+        if not link.open:
+            self.lose(link)
             return False
         link.to_agent(message)
         if isinstance(message, Grant) and self._world.faults.strikes(Fault.LEADER_KILLED, 0.04):

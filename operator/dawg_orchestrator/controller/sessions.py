@@ -68,15 +68,27 @@ class Sessions:
     async def send(self, uid: str, message: FromController) -> bool:
         """Send to an agent; False when it is not connected. A message may be lost: sessions open with what is held."""
         socket = self._sockets.get(uid)
-        if socket is None or socket.closed:
+        if socket is None:
+            return False
+        if socket.closed:
+            self._lose(uid, socket)
             return False
         try:
             async with asyncio.timeout(_SEND_SECONDS):
                 await socket.send_str(message.model_dump_json(by_alias=True, exclude_none=True))
         except (ConnectionError, TimeoutError):
+            self._lose(uid, socket)
             await socket.close()
             return False
         return True
+
+    def _lose(self, uid: str, socket: web.WebSocketResponse) -> None:
+        """From now on the agent is not connected, or it would be granted what it cannot hear again and again."""
+        if self._sockets.get(uid) is not socket:
+            return
+        del self._sockets[uid]
+        if self._desk is not None:
+            self._desk.lose_session(uid, self._clock())
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         if self._desk is None:
@@ -98,9 +110,7 @@ class Sessions:
         try:
             await self._listen(peer, socket, self._desk)
         finally:
-            if self._sockets.get(peer.uid) is socket:
-                del self._sockets[peer.uid]
-                self._desk.lose_session(peer.uid, self._clock())
+            self._lose(peer.uid, socket)
             log.info("agent disconnected", agent=peer.pod, pool=peer.pool, namespace=peer.namespace)
         return socket
 

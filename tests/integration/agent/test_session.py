@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,19 +46,6 @@ LEASE = LeaseId(term=2, number=1)
 GRANT = Grant(lease=LEASE, attempt=ATTEMPT, key="unit", job=JobOrder(job="j", job_uid="u"))
 PATIENCE = 10.0
 Said = TypeVar("Said", bound=Model)
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for the name dawg-controller only; it signs itself."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "1", "-keyout", folder / "tls.key", "-out", folder / "tls.crt", "-subj", "/CN=dawg-controller",
-         "-addext", "subjectAltName=DNS:dawg-controller"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
 
 
 @dataclass

@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import debian
+import realparts
 from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
@@ -44,12 +44,6 @@ class SshServer:
     secret: Path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     return new_repository(tmp_path)
@@ -59,7 +53,7 @@ def repository(tmp_path: Path) -> Repository:
 async def server(tmp_path: Path, repository: Repository, sshd: str) -> AsyncIterator[SshServer]:
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)  # noqa: PTH103 - sshd's own condition
-    host_key, user_key, port = a_key(tmp_path / "host"), a_key(tmp_path / "user"), free_port()
+    host_key, user_key, port = a_key(tmp_path / "host"), a_key(tmp_path / "user"), realparts.free_port()
     shutil.copy(f"{user_key}.pub", tmp_path / "authorized")
     more = {"ListenAddress": "127.0.0.1", "PermitRootLogin": "prohibit-password"}
     (tmp_path / "sshd.conf").write_text(server_configuration(port, host_key, tmp_path / "authorized", more))

@@ -1,9 +1,8 @@
-"""collect-metrics, detect-anomalies and update-dashboard, with a real Prometheus and a real apiserver."""
+"""collect-metrics, detect-anomalies and update-dashboard, with a real Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,9 +11,6 @@ import pytest
 from aiohttp import web
 
 import realparts
-from dawg_agent.kube import Kube
-from dawg_orchestrator.cluster.credentials import find_credentials
-from dawg_orchestrator.errors import DawgError
 from dawg_orchestrator.resources.protocol import EndedTask
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
@@ -86,40 +82,6 @@ async def test_what_does_not_answer_fails_the_step_and_the_rest_is_left(bench: S
     for said in ("for bad: bad_data: ", "for two: Cannot connect", "NOBODY for page: the variable NOBODY is none of"):
         assert said in result.message
     assert PASSWORD not in result.model_dump_json()
-
-
-async def test_pods_are_measured_by_the_metrics_api(tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    async def pods(request: web.Request) -> web.Response:
-        asked.append(request.query["labelSelector"])
-        usage = {"cpu": "250m", "memory": "64Mi"}
-        return web.json_response({"items": [{"containers": [{"usage": usage}, {"usage": usage}]}]})
-
-    async with (
-        serving(web.get("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods", pods)) as url,
-        a_bench(tmp_path, Kube(url, "shop", False, lambda: "token")) as bench,
-    ):
-        result = await bench.carry_out("collect-metrics", pods=[{"name": "web", "matchLabels": {"app": "web"}}])
-
-    assert asked == ["app=web"]
-    assert json.loads(outputs(result)["metrics"]) == {"web.cpu": 0.5, "web.memory": 128 * 2**20}
-
-
-async def test_a_cluster_without_a_metrics_api_is_told(tmp_path: Path) -> None:
-    try:
-        credentials = find_credentials()
-    except DawgError as error:
-        pytest.skip(f"needs a cluster in KUBECONFIG (hack/up starts one): {error}")
-    kube = Kube(credentials.server, "default", credentials.ssl_context, lambda: credentials.token)
-    with contextlib.suppress(DawgError):
-        served = await kube.read("/apis/metrics.k8s.io/v1beta1")
-        pytest.skip(f"this cluster has one: {served['groupVersion']}")
-    async with a_bench(tmp_path, kube, "default") as bench:
-        result = await bench.carry_out("collect-metrics", pods=[{"name": "web"}])
-
-    assert result.exit_code == 1
-    assert "the metrics API for web: the cluster has none (install metrics-server)" in result.message
 
 
 async def test_what_is_learnt_of_a_series_is_kept_between_runs(bench: StepBench) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from apirole import Role, free_port
+import realparts
+from apirole import Role
 from dawg_orchestrator.api.serve import _bind
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster
 from dawg_orchestrator.resources.names import API_VERSION
@@ -41,7 +42,9 @@ def test_each_listener_serves_its_own_door_only(role: Role) -> None:
 def test_webhooks_have_a_door_of_their_own_if_they_are_on(
     role: Role, real_cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    with_door = Role(tmp_path / "hooks", namespace, environment={"DAWG_WEBHOOKS": "true"}, WEBHOOKS=free_port())
+    with_door = Role(
+        tmp_path / "hooks", namespace, environment={"DAWG_WEBHOOKS": "true"}, WEBHOOKS=realparts.free_port()
+    )
     try:
         with_door.until_ready()
         assert with_door.get("WEBHOOKS", "/hooks/team/checks")[0] == 405
