@@ -45,6 +45,7 @@ log = structlog.get_logger()
 
 # A look costs as much as the run has tasks, so at a run of many one looks less often; results gather meanwhile.
 _TASK_PACE = timedelta(microseconds=50)
+_FEW_TASKS = 50  # at a run of so few one may always look
 _POOL_EVERY = timedelta(seconds=0.3)  # a pool's size follows its queue; more often would only cost
 _POOL_STATUS_EVERY = timedelta(seconds=1)
 _ASK_AGAIN = timedelta(seconds=10)  # whoever refused a pool's agents
@@ -123,7 +124,7 @@ class Reconciler:
     async def _look_at_run(self, run: Run, *, in_turn: bool = False) -> None:
         now = self._clock()
         run.seen_at = run.seen_at or now
-        if run.looked_at is not None and now < (due := run.looked_at + _TASK_PACE * len(run.states)):
+        if run.looked_at is not None and now < (due := run.looked_at + _pace(run)):
             # Whose turn it was keeps it: a usual look would only ask for another turn.
             self._queue.add(Key(IN_TURN if in_turn else "TestRun", run.namespace, run.name), due)
             return
@@ -345,3 +346,8 @@ class Reconciler:
         else:
             pool.status, pool.version = status, int(written["resourceVersion"])
         pool.written_at = now
+
+
+def _pace(run: Run) -> timedelta:
+    """The least time between two looks at the run."""
+    return _TASK_PACE * max(0, len(run.states) - _FEW_TASKS)
