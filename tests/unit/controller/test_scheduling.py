@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
@@ -39,8 +40,8 @@ class World:
         self.listing: Callable[[], None] = lambda: None
         self.woken: list[Key] = []
         template = {"metadata": {"labels": {"team": "checkout"}}, "spec": {"tasks": [a_task_spec()]}}
-        body = {"metadata": {"name": "nightly"}, "spec": {"cron": ["0 * * * *"], "runTemplate": template, **spec}}
-        self.api.create("schedules", NAMESPACE, body, "user")
+        self.spec = {"cron": ["0 * * * *"], "runTemplate": template, **spec}
+        self.apply("nightly")
         self.pool = parse_pool(
             {"metadata": {"name": "default", "namespace": NAMESPACE, "uid": "u"}, "spec": {"maxAgents": 2, "slots": 2}}
         )
@@ -57,7 +58,12 @@ class World:
             cast("Cluster", self), self.timetable, self.forecasts, term, self.queue, lambda: self.now,
             lambda _namespace, name, _uid: self.let_go.add(name),
         )  # fmt: skip
-        self.timetable.see(self.schedule)
+        for schedule in self.api.all("schedules"):
+            self.timetable.see(schedule)
+
+    def apply(self, name: str) -> None:
+        """A person applies the Schedule under that name."""
+        self.api.create("schedules", NAMESPACE, {"metadata": {"name": name}, "spec": self.spec}, "user")
 
     @property
     def schedule(self) -> JsonObject:
@@ -137,6 +143,25 @@ async def test_an_answer_that_is_lost_makes_no_second_run_whoever_leads_then() -
     assert status["lastScheduleTime"] == format_time(NOON + HOUR)
     assert status["active"] == [run["metadata"]["name"]]
     assert "missed" not in status
+
+
+async def test_of_a_thousand_schedules_in_the_same_second_each_starts_its_run_once_though_the_leader_dies() -> None:
+    world = World()
+    for number in range(999):
+        world.apply(f"nightly-{number}")
+    asked = [schedule["metadata"] for schedule in world.api.all("schedules")]
+    world.now = due = NOON + 41 * HOUR  # and nobody led in the hours before
+    for term in (2, 3):
+        world.lead(term)
+        with contextlib.suppress(Unavailable):
+            for number, schedule in enumerate(asked):
+                world.fails = [Unavailable("the first leader is gone")] if (term, number) == (2, 500) else []
+                await world.scheduling.look((NAMESPACE, schedule["name"]))
+
+    expected = [names.scheduled_name(schedule["name"], schedule["uid"], due) for schedule in asked]
+    assert sorted(run["metadata"]["name"] for run in world.runs) == sorted(expected)
+    for schedule in world.api.all("schedules"):
+        assert [(entry["reason"], entry["count"]) for entry in schedule["status"]["missed"]] == [("Overtaken", 40)]
 
 
 async def test_a_change_while_runs_are_listed_does_not_hide_the_run_that_is_active() -> None:
