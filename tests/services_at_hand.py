@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster_at_hand import JsonObject, Kubectl
+from cluster_at_hand import JsonObject, Kubectl, eventually
 from doors import forwarded, ready_pod
 from localcluster import engine, images
 
@@ -86,6 +86,12 @@ def addresses() -> JsonObject:
 def secrets_of_steps() -> list[dict[str, str]]:
     """The same as the chart's ``builtin.secrets``; the variables are the keys in capitals."""
     return [{"name": _SECRET, "key": key, "env": key.upper()} for key in addresses()["stringData"]]
+
+
+def until_reached(kubectl: Kubectl, **ports: int) -> None:
+    """Wait until the shop's pod reaches these Services: nodes learn of a ready pod a moment after its Deployment."""
+    connect = f"import socket; [socket.create_connection(address, timeout=2) for address in {list(ports.items())}]"
+    eventually(lambda: not kubectl("exec", "deployment/shop", "--", "python", "-c", connect), within=60)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def release() -> Iterator[Release]:
     with release_beside(*there, **VALUES) as release:
         for name in ("shop", "checkout", "postgres", "redis", "mailbox"):
             release.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s")
+        services.until_reached(release.kubectl, shop=8080, checkout=8080, postgres=5432, redis=6379, mailbox=8080)
         yield release
 
 
@@ -121,8 +122,9 @@ def test_what_breaks_is_named_and_tested_and_told_once_and_so_is_its_end(
 
     release.kubectl("scale", "deployment/redis", "--replicas=1")
     release.kubectl("rollout", "status", "deployment/redis", "--timeout=120s")
-    healed = [a_period(there)[1]["verdict"] for _ in range(2)]
-    assert healed == ["Passed", "Passed"]
+    services.until_reached(release.kubectl, redis=6379)
+    healed = [a_period(there)[1] for _ in range(2)]
+    assert [status["verdict"] for status in healed] == ["Passed", "Passed"], healed
     both = [*alert, f"{MONITORING} has recovered"]
     assert told(mailbox, MONITORING) == (both, both)
     assert services.PASSWORD not in json.dumps([periods, mailbox.mails(""), mailbox.events(MONITORING)])
