@@ -63,6 +63,7 @@ def metrics_server(folder: Path) -> Iterator[str]:
         f"--tls-private-key-file={folder / 'tls.key'}", f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}", f"--authorization-kubeconfig={kubeconfig}",
         "--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=10s",
+        "--kubelet-request-timeout=5s",
     ]  # fmt: skip
     with _running(command, port, folder / "metrics-server.log"):
         yield f"https://localhost:{port}"

@@ -62,7 +62,7 @@ KIND = GoProgram("kind", "about half a minute the first time")
 # An S3 service over a folder, for tests of the api's store.
 VERSITYGW = GoProgram("versitygw", "about a minute the first time")
 # The metrics API of a cluster's pods, for tests of steps that read it.
-METRICS_SERVER = GoProgram("metrics-server", "about a minute the first time")
+METRICS_SERVER = GoProgram("metrics-server", "about 2 minutes the first time")
 
 
 @cache
