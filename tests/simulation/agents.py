@@ -218,7 +218,7 @@ class AgentProcess:
         execution = self.executions[lease]
         self._end(lease, self._seen(execution, lease))
 
-    def job_ended(self, job_uid: str) -> None:
+    def job_news(self, job_uid: str) -> None:
         """The watch of pods tells, a little later."""
         for lease, uid in list(self.jobs.items()):
             if uid == job_uid:

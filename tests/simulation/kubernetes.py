@@ -66,7 +66,9 @@ class Kubernetes:
         self._going: set[str] = set()  # uids of agents' pods that are being deleted
         self.executions: list[Execution] = []
         self.job_pods: dict[str, JobPod] = {}  # by the Job's uid
-        self.on_job_end: list[Callable[[str], None]] = []  # told a Job's uid when its test has ended or it is gone
+        self.on_job_news: list[
+            Callable[[str], None]
+        ] = []  # told a Job's uid when its test begins or ends, or it is gone
 
     def changed(self, plural: str, before: JsonObject | None, after: JsonObject | None) -> None:
         """React to a change at the API, a little later."""
@@ -125,17 +127,18 @@ class Kubernetes:
         labels = metadata["labels"]
         execution = self.run((labels[names.RUN], int(labels[names.INDEX])), int(labels[names.ATTEMPT]))
         self.job_pods[metadata["uid"]] = JobPod(metadata["uid"], execution)
-        execution.on_end.append(lambda: self._tell_end(metadata["uid"]))
+        execution.on_end.append(lambda: self._tell(metadata["uid"]))
+        self._tell(metadata["uid"])
 
     def _end_job(self, job: JsonObject) -> None:
         pod = self.job_pods.get(job["metadata"]["uid"])
         if pod is not None and pod.execution is not None:
             self.end(pod.execution, killed=True)
         self._api.remove("jobs", job, "kubernetes")
-        self._tell_end(job["metadata"]["uid"])
+        self._tell(job["metadata"]["uid"])
 
-    def _tell_end(self, job_uid: str) -> None:
-        for told in list(self.on_job_end):
+    def _tell(self, job_uid: str) -> None:
+        for told in list(self.on_job_news):
             told(job_uid)
 
     def _collect(self, run_uid: str) -> None:

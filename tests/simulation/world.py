@@ -54,11 +54,15 @@ _WORKFLOWS: dict[str, JsonObject] = {
         "tasks": [_task("build"), {**_TESTS, "needs": ["build"]}, {"name": "gate", "uses": "gate", "needs": ["tests"]}],
         "finally": [_task("end")],
     },
+    "chain": {
+        "pool": "warm",
+        "tasks": [_task("build"), _task("unit", needs=["build"]), {"name": "gate", "uses": "gate", "needs": ["unit"]}],
+    },
     "alone": {"pool": "jobs", "tasks": [_TESTS], "onFailure": [_task("tell")],
               "concurrency": {**_GROUP, "policy": "CancelInProgress"}},
 }  # fmt: skip
 _OF_SUITE = ("one", "two")
-_OF_STEPS = ("whole", "alone")
+_OF_STEPS = ("whole", "chain", "alone")
 _WITH_STEPS = 0.15  # of the runs
 
 
@@ -98,7 +102,7 @@ class World:
             self._agent_came,
             self._agent_goes,
         )
-        self.kubernetes.on_job_end.append(self._job_ended)
+        self.kubernetes.on_job_news.append(self._job_news)
         self.agents: dict[str, AgentProcess] = {}
         self._context = self.loop.process("world").context
         self._runs = 0
@@ -350,9 +354,9 @@ class World:
         if agent is not None:
             agent.die()
 
-    def _job_ended(self, job_uid: str) -> None:
+    def _job_news(self, job_uid: str) -> None:
         for agent in list(self.agents.values()):
-            agent.job_ended(job_uid)
+            agent.job_news(job_uid)
 
 
 def live(seed: int, say: Callable[[str], None] = lambda _: None) -> Outcome:

@@ -304,7 +304,7 @@ def heed_former_leader(run: Run, before: JsonObject, now: datetime) -> tuple[int
         run.states = tuple(restored.states[n] if n in news else state for n, state in enumerate(run.states))
         run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
         run.outputs |= restored.outputs
-        run.started_at = run.started_at or _started_at(run, restored)
+        run.started_at = run.started_at or _started_at(run, restored, now)
     return news
 
 
@@ -324,12 +324,12 @@ def _restore(run: Run, status: JsonObject, now: datetime) -> None:
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
     run.commit = (status.get("source") or {}).get("commit") or _declared_commit(run.spec)
-    run.started_at = _started_at(run, restored)
+    run.started_at = _started_at(run, restored, now)
 
 
-def _started_at(run: Run, restored: Restored) -> datetime | None:
-    # A Job shows that the run was admitted before the last leader could write it.
-    return restored.started_at or (run.created if run.jobs else None)
+def _started_at(run: Run, restored: Restored, now: datetime) -> datetime | None:
+    # A Job shows that the run was admitted before the last leader could write it; the API's clock may be ahead of ours.
+    return restored.started_at or (min(run.created, now) if run.jobs else None)
 
 
 def _declared_commit(spec: TestRunSpec) -> str | None:

@@ -12,6 +12,7 @@ from dawg_orchestrator.planning import progress, starting
 from dawg_orchestrator.planning.approving import ask_for_approval
 from dawg_orchestrator.planning.gating import decide_gate
 from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.needs import did_not_pass
 from dawg_orchestrator.planning.plan import StopRuns
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.ready import why_run_waits
@@ -74,12 +75,28 @@ def _carry_out(step: Step, cell: Cell, inputs: Inputs) -> None:
 
 def _go_on(step: Step, cell: Cell, state: TaskState) -> None:
     """A step that has started runs, or is about to. To end it must need nothing that may be lost meanwhile."""
+    undermined = _why_undermined(step, cell)
     if state.stopping is not None:
         step.act(StopRuns(cell.index))
+    elif undermined:
+        _give_up(step, cell, Reason.NEED_NOT_PASSED, undermined)
     elif state.reason is Reason.WAITING_FOR_RUNS:
         starting.follow_runs(step, cell)
     else:
         _begin(step, cell)
+
+
+def _why_undermined(step: Step, cell: Cell) -> str:
+    """Why a step that has begun must end all the same; empty when it need not.
+
+    What it needs had passed when a former leader began it, but that was lost with the leader and with the agent, and
+    the next attempt did not pass.
+    """
+    if cell.task.when is not None:
+        return ""
+    states = ((index, step.states[index]) for index in step.graph.cells_of(cell.task.needs))
+    bad = next((index for index, state in states if did_not_pass(state)), None)
+    return "" if bad is None else f"it needs {step.graph.cells[bad].key}, which is {step.states[bad].verdict}"
 
 
 def _give_up(step: Step, cell: Cell, reason: Reason, message: str) -> None:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from dawg_orchestrator.planning.gate import Deciding, decide_merge
 from dawg_orchestrator.planning.graph import Cell, Graph
+from dawg_orchestrator.planning.needs import did_not_pass
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.verdict import Verdict
+from dawg_orchestrator.resources.verdict import GREEN, Verdict
 
 
 def decide_gate(step: Step, cell: Cell) -> None:
-    deciding = [
-        Deciding(
-            step.graph.cells[i].key, step.states[i].verdict, step.states[i].reason, step.graph.cells[i].task.critical
-        )
-        for i in step.graph.cells_of(cell.task.needs or _not_after_gates(step.graph))
-    ]
+    """Settle the step, or let it wait for what has not ended."""
+    named = cell.task.needs or _not_after_gates(step.graph)
+    deciding = [_deciding(step, index) for index in step.graph.cells_of(named)]
+    deciding += [replace(_deciding(step, index), critical=True) for index in _undermining(step, named)]
     decision = decide_merge(deciding, step.facts.spec.gate.on_flaky if step.facts.spec.gate else "Allow")
     if decision.reason is Reason.TESTS_PENDING:
         step.wait(cell.index, Reason.WAITING_FOR_NEEDS, decision.message)
         return
     verdict = Verdict.PASSED if decision.allowed else Verdict.FAILED
     step.settle(cell.index, verdict, decision.reason, decision.message)
+
+
+def _deciding(step: Step, index: int) -> Deciding:
+    cell, state = step.graph.cells[index], step.states[index]
+    return Deciding(cell.key, state.verdict, state.reason, cell.task.critical)
+
+
+def _undermining(step: Step, names: Iterable[str]) -> list[int]:
+    """What did not pass though a task that passed would not have run without it.
+
+    That task had begun when the result of what it needs was lost, with a leader and an agent, before status had it.
+    """
+    tasks = {task.name: task for task in step.graph.tasks}
+    found: dict[str, None] = {}
+    ahead = list(names)
+    while ahead:
+        task = tasks[ahead.pop()]
+        if task.when is None and any(step.states[i].verdict in GREEN for i in step.graph.of_task[task.name]):
+            new = [need for need in task.needs if need not in found]
+            found.update(dict.fromkeys(new))
+            ahead += new
+    return [index for index in step.graph.cells_of(list(found)) if did_not_pass(step.states[index])]
 
 
 def _not_after_gates(graph: Graph) -> list[str]:

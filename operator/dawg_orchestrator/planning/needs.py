@@ -8,6 +8,7 @@ from typing import Any
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import conditions
 from dawg_orchestrator.planning.gate import HARMLESS_SKIPS
+from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
 from dawg_orchestrator.planning.workflow import typed
@@ -49,10 +50,15 @@ def settle_needs(step: Step) -> None:
                 ended |= needs.bits.get(name, 0)
 
 
+def did_not_pass(state: TaskState) -> bool:
+    """Whether a task has no green verdict, skips that hide nothing left aside."""
+    return state.verdict not in GREEN and state.reason not in HARMLESS_SKIPS
+
+
 def _has_failed(step: Step) -> bool:
-    """Whether a task of the main stage did not pass, skips that hide nothing left aside."""
+    """Whether a task of the main stage did not pass."""
     return any(
-        state.verdict not in GREEN and state.reason not in HARMLESS_SKIPS
+        did_not_pass(state)
         for cell, state in zip(step.graph.cells, step.states, strict=True)
         if step.graph.shape.is_main(cell.task.name)
     )

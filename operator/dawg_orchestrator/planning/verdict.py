@@ -70,6 +70,8 @@ def judge_stop(stopping: Reason, *, started: bool, waited: Reason | None, messag
         return Judgement(Verdict.INFRA_ERROR, stopping, message or stopping.sentence)
     if stopping in _REFUSALS:
         return Judgement(Verdict.FAILED, stopping, message or stopping.sentence)
+    if stopping is Reason.NEED_NOT_PASSED:
+        return Judgement(Verdict.SKIPPED, stopping, message or stopping.sentence)
     if stopping not in _TIMEOUTS:
         return Judgement(Verdict.CANCELLED, stopping, stopping.sentence)
     if not started:

@@ -25,6 +25,7 @@ from builders import (
 from dawg_orchestrator.controller.desk import Desk, Peer
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning.lease import Lease
+from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.protocol import (
     Alive,
     Cancel,
@@ -244,6 +245,15 @@ def test_a_node_whose_clock_is_wrong_by_an_hour_times_no_test_out(by_the_node: d
 
     assert world.state().started_at == by_us
     assert world.plan(now=300).actions == ()
+    assert world.plan(now=700).actions
+
+
+def test_a_run_that_was_created_by_a_clock_ahead_of_ours_has_begun_by_now_or_its_time_limit_would_wait() -> None:
+    run = run_object("run", a_task_spec(), timeout="10m")
+    run["metadata"]["creationTimestamp"] = format_time(after(3600))
+
+    world = World(run, jobs=(job_object(),))
+
     assert world.plan(now=700).actions
 
 

@@ -99,6 +99,29 @@ def test_a_gate_waits_for_all_that_it_needs_and_the_merge_is_blocked_meanwhile()
     assert merge(plan) == ("False", "TestsPending")
 
 
+@pytest.mark.parametrize(("again", "verdict"), [
+    (ended(Verdict.FAILED), "Failed"), (ended(Verdict.CANCELLED), "Failed"), (running(), ""), (ended(), "Passed"),
+])  # fmt: skip
+@pytest.mark.parametrize("critical", [True, False])
+def test_a_gate_also_heeds_what_a_passed_task_had_needed_whose_result_was_lost(
+    again: TaskState, verdict: str, critical: bool
+) -> None:
+    tasks = (a_task_spec("a"), a_task_spec("b", needs=["a"]), a_task_spec("c", needs=["b"], critical=critical),
+             a_step("gate", "gate", needs=["c"]))  # fmt: skip
+
+    plan = plan_testrun(a_run(*tasks, states=(again, ended(), ended(), waiting()), started_at=NOON), NOON)
+
+    assert (end(plan, 3) or ("",))[0] == verdict
+
+
+def test_what_did_not_pass_before_a_skipped_task_that_is_not_critical_shuts_no_gate() -> None:
+    tasks = (a_task_spec("a", critical=True), a_task_spec("b"), a_task_spec("c", needs=["b"]),
+             a_step("gate", "gate", needs=["a", "c"]))  # fmt: skip
+    states = ended(), ended(Verdict.FAILED), ended(Verdict.SKIPPED, Reason.NEED_NOT_PASSED), waiting()
+
+    assert (end(plan_testrun(a_run(*tasks, states=states, started_at=NOON), NOON), 3) or ("",))[0] == "Passed"
+
+
 @pytest.mark.parametrize(("gate", "merged"), [(Verdict.PASSED, "True"), (Verdict.FAILED, "False")])
 @pytest.mark.parametrize("later", [Verdict.PASSED, Verdict.FAILED, Verdict.INFRA_ERROR, Verdict.CANCELLED])
 def test_later_tasks_cannot_change_what_the_gate_decided(gate: Verdict, merged: str, later: Verdict) -> None:
@@ -414,6 +437,22 @@ def test_a_run_that_was_cancelled_before_status_told_of_its_runs_ends_them_too()
     )
 
     assert (stops(plan), end(plan)) == ([0], None)
+
+
+def test_a_step_whose_need_was_lost_and_did_not_pass_again_starts_no_more_runs_and_ends_those_it_has() -> None:
+    tests = a_step("tests", "run-tests", {"suites": ["smoke"]}, needs=["build"])
+    facts = a_run(a_task_spec("build"), tests, workflows=SUITES, started_at=NOON, children={1: (a_child(),)},
+                  states=(running(), waiting()))  # fmt: skip
+
+    again = plan_testrun(facts, after(9))
+    failed = plan_testrun(replace(facts, states=(ended(Verdict.FAILED), again.states[1])), after(19))
+    gone = replace(facts, states=failed.states, children={1: (a_child("child", Verdict.CANCELLED),)})
+    later = plan_testrun(gone, after(29))
+
+    assert (starts(again), stops(again), end(again, 1)) == ([], [], None)
+    assert (starts(failed), stops(failed), end(failed, 1)) == ([], [1], None)
+    assert end(later, 1) == ("Skipped", "NeedNotPassed")
+    assert "it needs build, which is Failed" in later.states[1].message
 
 
 def test_a_step_whose_workflows_went_away_half_way_ends_what_it_has_created() -> None:
