@@ -56,10 +56,10 @@ class Promises:
             self._check_status(before, after)
 
     def _learn(self, uid: str, graph: Graph) -> None:
+        """What was frozen may come again, as a request that was repeated after its run was gone, but as it was."""
         for cell in graph.cells:
-            if (uid, cell.index) in self._tasks:
+            if self._tasks.setdefault((uid, cell.index), cell.task) != cell.task:
                 self.breaks(f"what was frozen for {uid} has become something else")
-            self._tasks[uid, cell.index] = cell.task
 
     def _check_status(self, before: JsonObject, after: JsonObject) -> None:
         name, uid = after["metadata"]["name"], after["metadata"]["uid"]
