@@ -60,8 +60,11 @@ class Families:
         self._children[key][obj["metadata"]["uid"]] = made
 
     def check_letter(self, name: str, step: TaskKey, letter: str) -> None:
-        """A step that started runs ends as the worst of them."""
-        children = list(self._children[step].values())
+        """A step that started runs ends as the worst of them.
+
+        One that was deleted before status told of it is started again by the next leader; then only that one counts.
+        """
+        children = list({child.workflow: child for child in self._children[step].values()}.values())
         verdicts = [child.verdict for child in children]
         verdict = BY_LETTER[letter]
         if verdict in GREEN:
