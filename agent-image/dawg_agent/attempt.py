@@ -36,6 +36,7 @@ class Sight:
     pod: dict[str, Any] | None = None
     pod_gone: bool = False
     job_gone: bool = False
+    pod_missed: bool = False  # the Job has ended and has no pod any more: it went while no agent looked
     cancelled: bool = False  # the controller said that the coming deletion is its own
     events: dict[str, SidecarEvent] = field(default_factory=dict)  # by kind, the last of each
     sidecar_read: bool = False  # its log has been read to the end
@@ -184,15 +185,18 @@ def _killed(sight: Sight, order: JobOrder, now: datetime, *, lost: bool) -> Task
 
 
 def _never_had_a_pod(sight: Sight, order: JobOrder, now: datetime) -> TaskResult | None:
-    """The Job is gone and no pod of it was ever seen."""
-    if sight.pod is not None or not sight.job_gone:
+    """The Job is gone, or its pod, and no pod of it was ever seen."""
+    if sight.pod is not None or not (sight.job_gone or sight.pod_missed):
         return None
     if sight.cancelled:
         waited = sight.last_waiting
         if waited is not None and waited.reason.infrastructure:
             return TaskResult(killed=True, infrastructure=waited.reason, message=waited.message, ended_at=now)
         return TaskResult(killed=True, ended_at=now)
-    message = f"Job {order.job} was deleted before it had a pod; somebody or something outside the run did that"
+    if sight.job_gone:
+        message = f"Job {order.job} was deleted before it had a pod; somebody or something outside the run did that"
+    else:
+        message = f"the pod of Job {order.job} was evicted or deleted while no agent saw how it ended"
     return TaskResult(infrastructure=Reason.POD_DELETED, message=message, ended_at=now)
 
 

@@ -189,6 +189,12 @@ def _container_waits(status: JsonObject) -> Waiting | None:
     return None
 
 
+def has_ended(job: JsonObject) -> bool:
+    """Whether a Job is over: all of its pods have ended, too."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
+
+
 def trouble_of_job(events: list[JsonObject]) -> Waiting | None:
     """Say from a Job's events why it has no pod; None: they tell of no trouble."""
     failed = [event for event in events if event.get("reason") == "FailedCreate"]

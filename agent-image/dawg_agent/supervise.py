@@ -14,10 +14,11 @@ from dawg_agent.attempt import CHECKOUT, Sight
 from dawg_agent.events import MAX_LINE, read_event
 from dawg_agent.kube import Kube, lines_of
 from dawg_agent.logs import LogCarrier
-from dawg_agent.podstate import container_end, has_log, trouble_of_job, trouble_of_pod
+from dawg_agent.podstate import container_end, has_ended, has_log, trouble_of_job, trouble_of_pod
 from dawg_agent.podwatch import PodWatch
 from dawg_agent.upload import Door
 from dawg_orchestrator.errors import ClusterError, NotFound
+from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import Held, JobOrder, Progress
 from dawg_orchestrator.resources.results import TaskResult
 
@@ -152,12 +153,22 @@ class Supervisor:
                 return
             if not self._pods.synced.is_set():
                 return
-            try:
-                job = await self._kube.job(order.job)
-                sight.job_gone = job["metadata"]["uid"] != order.job_uid
-            except NotFound:
-                sight.job_gone = True
+            await self._look_at_job()
             sight.trouble = None if sight.job_gone else trouble_of_job(await self._kube.events(order.job_uid))
             self._woken.set()
         except ClusterError as error:
             log.debug("cannot look closer", job=order.job, error=str(error))
+
+    async def _look_at_job(self) -> None:
+        """Whether the Job is gone, or has ended without leaving a pod; the watch may be behind, so that is asked."""
+        sight, order, attempt = self._sight, self._order, self._held.attempt
+        try:
+            job = await self._kube.job(order.job)
+        except NotFound:
+            sight.job_gone = True
+            return
+        sight.job_gone = job["metadata"]["uid"] != order.job_uid
+        if has_ended(job):
+            labels = {names.RUN: attempt.run_uid, names.INDEX: attempt.index, names.ATTEMPT: attempt.attempt}
+            pods, _ = await self._kube.pods(",".join(f"{name}={value}" for name, value in labels.items()))
+            sight.pod_missed = not pods

@@ -145,6 +145,23 @@ async def test_exit_code_start_node_and_log_are_told(bench: Bench) -> None:
     assert Reason.RUNNING in {progress.reason for progress in watching.told}
 
 
+async def test_a_pod_that_was_evicted_while_no_agent_looked_is_missed(bench: Bench) -> None:
+    attempt, order = await bench.job("sleep", "3600")
+    async with asyncio.timeout(PATIENCE):
+        while not (await bench.cluster.get(JOBS, bench.namespace, order.job)).get("status", {}).get("ready"):
+            await asyncio.sleep(0.1)
+        await bench.cluster.delete(PODS, bench.namespace, await bench.pod_of(order))
+        while not (await bench.cluster.get(JOBS, bench.namespace, order.job))["status"].get("failed"):
+            await asyncio.sleep(0.1)
+        while (await bench.cluster.list(PODS, bench.namespace, {"labelSelector": f"job-name={order.job}"}))[0]:
+            await asyncio.sleep(0.1)
+
+    result = await (await bench.agent())(attempt, order).ends()
+
+    assert (result.infrastructure, result.killed) == (Reason.POD_DELETED, False)
+    assert "while no agent saw how it ended" in result.message
+
+
 async def test_a_line_of_twenty_megabytes_passes(bench: Bench) -> None:
     script = "import sys; [sys.stdout.write('x' * 1048576) for _ in range(20)]; print('end')"
     result = await (await bench.run("python3", "-c", script)).ends()

@@ -154,6 +154,13 @@ class TestDeletion:
         assert over(Sight(job_gone=True)).infrastructure is Reason.POD_DELETED
         assert over(Sight(job_gone=True, cancelled=True)).killed
 
+    def test_of_a_pod_that_was_there_only_while_nobody_looked(self) -> None:
+        result = over(Sight(pod_missed=True))
+
+        assert (result.infrastructure, result.killed) == (Reason.POD_DELETED, False)
+        assert "while no agent saw how it ended" in result.message
+        assert over(Sight(pod_missed=True, cancelled=True)).killed
+
     def test_while_it_waited_tells_what_it_waited_for(self) -> None:
         pod = a_pod(waiting("ImagePullBackOff", "Back-off pulling image"), deleted=NOON)
         sight = Sight(pod=pod, cancelled=True)
