@@ -23,7 +23,7 @@ from dawg_orchestrator.resources.protocol import Held, JobOrder, Progress
 from dawg_orchestrator.resources.results import TaskResult
 
 LOOK_AGAIN = 2.0  # seconds until time itself may have changed the answer
-LOOK_CLOSER = 4.0  # seconds between questions that no watch answers: events, the Job's existence
+LOOK_CLOSER = 4.0  # seconds between questions that no watch answers: events, the Job's existence; the second is sooner
 LOG_PATIENCE = 3.0  # seconds that a result waits for the end of its log
 LOG_AFTERWARDS = 600.0  # seconds that the log is carried on behind the result
 
@@ -55,7 +55,7 @@ class Supervisor:
 
     async def watch(self) -> TaskResult:
         """Return how the attempt ended, as soon as that is known."""
-        looked_closer = 0.0
+        look_closer_at, pause = 0.0, LOOK_AGAIN
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -65,8 +65,8 @@ class Supervisor:
                 if result := rules.conclude(self._sight, self._order, now):
                     return await self._with_log(result)
                 self._report(now)
-                if loop.time() - looked_closer >= LOOK_CLOSER:
-                    looked_closer = loop.time()
+                if loop.time() >= look_closer_at:
+                    look_closer_at, pause = loop.time() + pause, LOOK_CLOSER
                     await self._look_closer()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), LOOK_AGAIN)

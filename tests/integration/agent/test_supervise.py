@@ -133,6 +133,16 @@ async def bench(cluster: Cluster, namespace: str, test_image: str, tmp_path: Any
         yield Bench(cluster, namespace, test_image, uploads, stack, tmp_path / "token")
 
 
+async def until_job_has(bench: Bench, order: JobOrder, pods: str) -> None:
+    """Wait until so many of its pods as it may have, which is one, are ready or failed."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            job = await bench.cluster.get(JOBS, bench.namespace, order.job)
+            if (job.get("status") or {}).get(pods):
+                return
+            await asyncio.sleep(0.1)
+
+
 async def test_exit_code_start_node_and_log_are_told(bench: Bench) -> None:
     watching = await bench.run("sh", "-c", "echo hello; echo there >&2; sleep 1; exit 3")
     result = await watching.ends()
@@ -147,14 +157,9 @@ async def test_exit_code_start_node_and_log_are_told(bench: Bench) -> None:
 
 async def test_a_pod_that_was_evicted_while_no_agent_looked_is_missed(bench: Bench) -> None:
     attempt, order = await bench.job("sleep", "3600")
-    async with asyncio.timeout(PATIENCE):
-        while not (await bench.cluster.get(JOBS, bench.namespace, order.job)).get("status", {}).get("ready"):
-            await asyncio.sleep(0.1)
-        await bench.cluster.delete(PODS, bench.namespace, await bench.pod_of(order))
-        while not (await bench.cluster.get(JOBS, bench.namespace, order.job))["status"].get("failed"):
-            await asyncio.sleep(0.1)
-        while (await bench.cluster.list(PODS, bench.namespace, {"labelSelector": f"job-name={order.job}"}))[0]:
-            await asyncio.sleep(0.1)
+    await until_job_has(bench, order, "ready")
+    await bench.cluster.delete(PODS, bench.namespace, await bench.pod_of(order))
+    await until_job_has(bench, order, "failed")
 
     result = await (await bench.agent())(attempt, order).ends()
 
