@@ -185,7 +185,7 @@ async def evict_tests(scene: Scene) -> None:
 
 
 async def drain_node(scene: Scene) -> None:
-    """The node takes nothing new and everything of ours is evicted; then it is back."""
+    """The node takes nothing new and everything of ours is evicted; then it is back, as soon as the scheduler knows."""
     await _kubectl("cordon", "dawg")
     try:
         for role in ("agent", "task"):
@@ -194,6 +194,13 @@ async def drain_node(scene: Scene) -> None:
         await asyncio.sleep(2)
     finally:
         await _kubectl("uncordon", "dawg")
+    await until(lambda: _all_placed(scene), within=30)
+
+
+async def _all_placed(scene: Scene) -> bool:
+    """Whether each of our pods has a node: the scheduler pauses for seconds after it found none for some."""
+    pods, _ = await scene.cluster.list(PODS, NAMESPACE)
+    return all(pod["spec"].get("nodeName") for pod in pods)
 
 
 async def kill_api(_: Scene) -> None:
