@@ -120,7 +120,9 @@ def _read_audit_log(usage: Usage, offset: int) -> None:
     if not paths.AUDIT_LOG.exists():
         return
     with paths.AUDIT_LOG.open("rb") as log:
-        log.seek(offset if offset <= paths.AUDIT_LOG.stat().st_size else 0)
+        if 0 < offset <= paths.AUDIT_LOG.stat().st_size:
+            log.seek(offset - 1)
+            log.readline()  # the rest of a line that was just being written then
         for line in log:
             if not line.endswith(b"\n"):
                 break  # it is just being written
