@@ -45,6 +45,7 @@ _EMPTY_SPEC = TestRunSpec()
 _NO_APPROVALS: Mapping[str, Approval] = {}
 _PACKED_OVER = 512  # bytes
 _graphs: WeakValueDictionary[bytes, Graph] = WeakValueDictionary()  # by the digest of the tasks as declared
+_specs: WeakValueDictionary[bytes, TestRunSpec] = WeakValueDictionary()  # by the digest of all that is declared
 
 
 @dataclass(slots=True)
@@ -166,23 +167,30 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
 
 
 def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph | None]:
-    """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy.
+    """The spec and its expansion. Runs of one pipeline declare the same tasks, and thousands of them share one copy;
+    often they declare all the same, as those of a Schedule do.
 
-    A run of a Workflow has none before it is given its content.
+    A run of a Workflow has no expansion before it is given its content.
     """
-    if raw.get("workflowRef") is not None:
-        spec = TestRunSpec.model_validate(raw)
-        check_run(spec)
-        return spec, None
-    key = hashlib.sha256(repr(raw.get("tasks")).encode()).digest()
-    known = _graphs.get(key)
-    if known is not None:
-        spec = TestRunSpec.model_validate({**raw, "tasks": list(known.tasks)})
-        check_run(spec)
-        return spec, known
-    spec = TestRunSpec.model_validate(raw)
-    graph = _graphs[key] = expand(spec)
-    return spec, graph
+    known = None
+    if raw.get("workflowRef") is None:
+        tasks = _digest(raw.get("tasks"))
+        known = _graphs.get(tasks)
+        if known is None:
+            spec = TestRunSpec.model_validate(raw)
+            graph = _graphs[tasks] = expand(spec)
+            return spec, graph
+    key = _digest(raw)
+    same = _specs.get(key)
+    if same is None:
+        same = TestRunSpec.model_validate(raw if known is None else {**raw, "tasks": list(known.tasks)})
+        check_run(same)
+        _specs[key] = same
+    return same, known
+
+
+def _digest(declared: object) -> bytes:
+    return hashlib.sha256(repr(declared).encode()).digest()
 
 
 def _depth(metadata: Mapping[str, Any]) -> int:
@@ -246,9 +254,9 @@ def refresh_run(run: Run, obj: JsonObject) -> None:
         changed = TestRunSpec.model_validate({key: value for key, value in mutable.items() if value is not None})
         if run.own_priority is not None and changed.priority == _EMPTY_SPEC.priority:
             changed = changed.model_copy(update={"priority": run.own_priority})
-        run.spec = run.spec.model_copy(
-            update={name: getattr(changed, name) for name in ("cancelled", "priority", "ttl_after_finished")}
-        )
+        update = {name: getattr(changed, name) for name in ("cancelled", "priority", "ttl_after_finished")}
+        if any(getattr(run.spec, name) != value for name, value in update.items()):  # else it stays shared
+            run.spec = run.spec.model_copy(update=update)
 
 
 def parse_pool(obj: JsonObject) -> Pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builders import NOON, a_task_spec, run_object
-from dawg_orchestrator.controller.records import Run, parse_run
+from dawg_orchestrator.controller.records import Run, parse_run, refresh_run
 from dawg_orchestrator.resources.reasons import Reason
 
 
@@ -20,6 +20,19 @@ def test_runs_that_declare_the_same_tasks_share_them_and_nothing_else() -> None:
     assert one.spec.tasks[0] is other.spec.tasks[0]
     assert (one.spec.parameters, other.spec.parameters) == ({"browser": "firefox"}, {})
     assert (one.spec.priority, other.spec.priority) == ("medium", "low")
+
+
+def test_runs_that_declare_all_the_same_share_that_until_one_of_them_is_changed() -> None:
+    tested = {"parameters": {"browser": "firefox"}}
+    first, one, other = (parsed(name, **tested) for name in ("first", "one", "other"))
+    changed = run_object("other", a_task_spec("unit"), a_task_spec("e2e", needs=["unit"]), cancelled=True, **tested)
+
+    refresh_run(one, run_object("one", a_task_spec("unit"), a_task_spec("e2e", needs=["unit"]), **tested))
+    refresh_run(other, changed)
+
+    assert one.spec is parsed("another", **tested).spec
+    assert one.spec == first.spec
+    assert (one.spec.cancelled, other.spec.cancelled) == (False, True)
 
 
 def test_what_is_wrong_besides_the_tasks_is_found_although_the_tasks_are_known() -> None:
