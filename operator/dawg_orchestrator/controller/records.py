@@ -45,7 +45,7 @@ _EMPTY_SPEC = TestRunSpec()
 _NO_APPROVALS: Mapping[str, Approval] = {}
 _PACKED_OVER = 512  # bytes
 _graphs: WeakValueDictionary[bytes, Graph] = WeakValueDictionary()  # by the digest of the tasks as declared
-_specs: WeakValueDictionary[bytes, TestRunSpec] = WeakValueDictionary()  # by the digest of all that is declared
+_specs: WeakValueDictionary[bytes, TestRunSpec] = WeakValueDictionary()  # by the digests of the tasks and of the rest
 
 
 @dataclass(slots=True)
@@ -172,15 +172,14 @@ def _parse_spec(raw: JsonObject) -> tuple[TestRunSpec, Graph | None]:
 
     A run of a Workflow has no expansion before it is given its content.
     """
-    known = None
+    known, tasks = None, _digest(raw.get("tasks"))
     if raw.get("workflowRef") is None:
-        tasks = _digest(raw.get("tasks"))
         known = _graphs.get(tasks)
         if known is None:
             spec = TestRunSpec.model_validate(raw)
             graph = _graphs[tasks] = expand(spec)
             return spec, graph
-    key = _digest(raw)
+    key = tasks + _digest({field: value for field, value in raw.items() if field != "tasks"})
     same = _specs.get(key)
     if same is None:
         same = TestRunSpec.model_validate(raw if known is None else {**raw, "tasks": list(known.tasks)})

@@ -12,7 +12,7 @@ from dawg_orchestrator.planning import progress, starting
 from dawg_orchestrator.planning.approving import ask_for_approval
 from dawg_orchestrator.planning.gating import decide_gate
 from dawg_orchestrator.planning.graph import Cell
-from dawg_orchestrator.planning.needs import did_not_pass
+from dawg_orchestrator.planning.needs import did_not_pass, why_it_cannot
 from dawg_orchestrator.planning.plan import StopRuns
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.ready import why_run_waits
@@ -94,9 +94,9 @@ def _why_undermined(step: Step, cell: Cell) -> str:
     """
     if cell.task.when is not None:
         return ""
-    states = ((index, step.states[index]) for index in step.graph.cells_of(cell.task.needs))
-    bad = next((index for index, state in states if did_not_pass(state)), None)
-    return "" if bad is None else f"it needs {step.graph.cells[bad].key}, which is {step.states[bad].verdict}"
+    needed = step.graph.cells_of(cell.task.needs)
+    bad = next((index for index in needed if did_not_pass(step.states[index])), None)
+    return "" if bad is None else why_it_cannot(step, bad)
 
 
 def _give_up(step: Step, cell: Cell, reason: Reason, message: str) -> None:

@@ -55,6 +55,11 @@ def did_not_pass(state: TaskState) -> bool:
     return state.verdict not in GREEN and state.reason not in HARMLESS_SKIPS
 
 
+def why_it_cannot(step: Step, need: int) -> str:
+    """What a task is told whose need ended in another way than it must."""
+    return f"it needs {step.graph.cells[need].key}, which is {step.states[need].verdict}"
+
+
 def _has_failed(step: Step) -> bool:
     """Whether a task of the main stage did not pass."""
     return any(
@@ -76,13 +81,12 @@ def _why_skipped(step: Step, task: Task, parameters: Mapping[str, Any]) -> _Skip
             condition, wrong = str(error), True
     needed = step.graph.cells_of(task.needs)
     bad = [index for index in needed if step.states[index].verdict not in GREEN]
-    harmful = [index for index in bad if step.states[index].reason not in HARMLESS_SKIPS]
+    harmful = [index for index in bad if did_not_pass(step.states[index])]
     if wrong and not harmful:  # else what the condition asks for may be missing because of the need
         return Verdict.FAILED, Reason.INVALID_SPEC, f"tasks[{task.name}].{condition}"
     parts = [condition] if condition else []
     if bad:
-        first = (harmful or bad)[0]
-        parts.append(f"it needs {step.graph.cells[first].key}, which is {step.states[first].verdict}")
+        parts.append(why_it_cannot(step, (harmful or bad)[0]))
     if harmful:  # also where its own condition leaves it out: that must not hide what did not pass
         reason = Reason.NEED_NOT_PASSED
     else:
