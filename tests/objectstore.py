@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import realparts
 from dawg_orchestrator.settings import S3Settings
 from localcluster import gobuild
 
@@ -56,9 +57,7 @@ class ObjectStore:
 @contextmanager
 def serving(folder: Path, *, tls: bool = False) -> Iterator[ObjectStore]:
     """The service while the block runs; with TLS its certificate is of an authority that nobody knows."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = realparts.free_port()
     kept = folder / "buckets"
     kept.mkdir(parents=True)
     program = gobuild.build(gobuild.VERSITYGW) / "versitygw"
