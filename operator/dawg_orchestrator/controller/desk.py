@@ -24,6 +24,7 @@ from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
+from dawg_orchestrator.controller.standing import Standing
 from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.controller.workqueue import Key
@@ -73,7 +74,10 @@ class Desk:
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
         self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
-        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._wake_without_content)
+        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._workflow_changed)
+        self.standing = Standing(
+            self.library, self.roster.table.agents, lambda namespace: wake(Key("Duties", namespace, ""), None)
+        )
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
@@ -284,12 +288,14 @@ class Desk:
             self.missing_since.pop(key, None)
         if respecified:
             self._wake_waiting(key)
+            self.standing.changed(key[0])
         self.wake_pool(key)
 
     def drop_pool(self, namespace: str, name: str) -> None:
         """An AgentPool is gone; its Deployments go by ownership."""
         self.pools.pop((namespace, name), None)
         self._wake_waiting((namespace, name))
+        self.standing.changed(namespace)
 
     def pool_names(self, namespace: str) -> set[str]:
         """All pools of a namespace."""
@@ -345,6 +351,7 @@ class Desk:
         agent = self.table.agents.get(uid)
         if agent is not None:
             agent.connected = False
+            self.standing.session_changed(agent)
             self.wake_pool((agent.namespace, agent.pool))
 
     def end_silent(self, now: datetime) -> list[Lease]:
@@ -590,7 +597,9 @@ class Desk:
         if uid in self.runs:
             self.wake_run(self.runs[uid])
 
-    def _wake_without_content(self, workflow: WorkflowKey) -> None:
+    def _workflow_changed(self, workflow: WorkflowKey) -> None:
+        """Its content is new: runs may have waited for it, and agents may have to look elsewhere."""
+        self.standing.changed(workflow[0])
         for uid in sorted(self._without_content.get(workflow, ())):
             self._wake_uid(uid)
 

@@ -16,6 +16,7 @@ from dawg_orchestrator.cluster.scheduled import RunRefused, stop_run
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.contents import Contents
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
+from dawg_orchestrator.controller.duties import DutyRoster
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.librarian import Librarian
@@ -74,6 +75,7 @@ class Reconciler:
         self._scheduling = Scheduling(cluster, desk.timetable, desk.forecasts, desk.term, queue, clock, let_go)
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
+        self._duties = DutyRoster(cluster, desk, sessions, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -103,13 +105,17 @@ class Reconciler:
         elif key.kind == "Schedule":
             await self._scheduling.look((key.namespace, key.name))
         elif key.kind == "Workflow":
-            again = await self._librarian.look((key.namespace, key.name))
-            if again is not None:
-                self._queue.add(key, again)
+            self._look_again(key, await self._librarian.look((key.namespace, key.name)))
+        elif key.kind == "Duties":
+            self._look_again(key, await self._duties.look(key.namespace))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
                 await self._look_at_run(run, in_turn=key.kind == IN_TURN)
+
+    def _look_again(self, key: Key, at: datetime | None) -> None:
+        if at is not None:
+            self._queue.add(key, at)
 
     def _back_off(self, key: Key, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
@@ -319,6 +325,7 @@ class Reconciler:
         agent = self._desk.table.agents.get(action.pod_uid)
         if agent is not None and await self._sessions.send(action.pod_uid, Drain(undo=action.undo)):
             agent.draining, agent.drained = not action.undo, False
+            self._desk.standing.changed(agent.namespace)
             self._desk.wake_pool((agent.namespace, agent.pool))
 
     async def _report_pool(self, pool: Pool, status: dict[str, object], *, scaled: tuple[Reason, str] | None) -> None:

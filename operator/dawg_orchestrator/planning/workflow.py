@@ -136,7 +136,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFacts:
-    """All that a Workflow's status is made of; ``wrong`` says why it cannot run."""
+    """All that a Workflow's status is made of; ``wrong`` says why it cannot run, ``watching`` how its watches fare."""
 
     generation: int
     term: int
@@ -144,16 +144,20 @@ class WorkflowFacts:
     wrong: str | None
     last: LastRun | None
     triggers: Mapping[str, Any] = field(default_factory=dict)
+    watching: tuple[str, Reason, str] | None = None  # the condition Watching: status, reason, message
 
 
 def plan_workflow(facts: WorkflowFacts, now: datetime) -> JsonObject:
     """The status as it should stand."""
-    known = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    kinds = ("Ready", "Watching") if facts.watching is not None else ("Ready",)
+    known = read_conditions(facts.written.get("conditions") or (), kinds)
     if facts.wrong is None:
         answer = ("True", Reason.WORKFLOW_READY, Reason.WORKFLOW_READY.sentence)
     else:
         answer = ("False", Reason.INVALID_SPEC, facts.wrong)
     known = set_condition(known, "Ready", *answer, generation=facts.generation, now=now)  # type: ignore[arg-type]
+    if facts.watching is not None:
+        known = set_condition(known, "Watching", *facts.watching, generation=facts.generation, now=now)  # type: ignore[arg-type]
     status: JsonObject = {
         "term": facts.term, "observedGeneration": facts.generation,
         "conditions": [condition.wire() for condition in known],

@@ -123,6 +123,8 @@ class Reason(StrEnum):
 
     # Workflows
     WORKFLOW_READY = "WorkflowReady", "Runs of the Workflow can be carried out."
+    WATCHING = "Watching", "The repositories of the Workflow's triggers are looked at."
+    TOO_MANY_BRANCHES = "TooManyBranches", "More branches match the Workflow's triggers than are followed."
 
     # Schedules
     SCHEDULED = "Scheduled", "The schedule starts a run at its next due time."

@@ -10,6 +10,7 @@ from dawg_orchestrator.resources.conditions import Condition
 from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
 from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
 
+GIT_URL_PATTERN = r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)"
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
 MAX_TASKS = 1000
 MAX_TASK_ENTRIES = 256
@@ -30,7 +31,7 @@ class SecretReference(Model):
 class GitSource(Model):
     """A repository at a revision. The revision is resolved to a full commit once; every task uses that commit."""
 
-    url: str = Field(min_length=1, max_length=2048, pattern=r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)")
+    url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
     revision: str = Field(
         default="HEAD",
         min_length=1,

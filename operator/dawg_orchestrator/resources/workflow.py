@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dawg_orchestrator.resources.conditions import Condition
-from dawg_orchestrator.resources.model import Duration, Model, Time
+from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
 from dawg_orchestrator.resources.task import Glob, ObjectName, PriorityName, Task, rule, validated
-from dawg_orchestrator.resources.testrun import MAX_TASKS, Concurrency, SecretReference
+from dawg_orchestrator.resources.testrun import GIT_URL_PATTERN, MAX_TASKS, Concurrency, SecretReference
 
 
 class Parameter(Model):
@@ -24,12 +24,12 @@ class Parameter(Model):
 
 
 class GitTrigger(Model):
-    """A push to a branch."""
+    """A push to a branch, found by looking at the repository now and then."""
 
-    url: str = Field(min_length=1, max_length=2048)
-    branches: list[Glob] = Field(default_factory=lambda: ["*"], max_length=32)
-    paths: list[Glob] = Field(default_factory=list, max_length=64)
-    poll: Duration | None = None
+    url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
+    branches: list[Glob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
+    paths: list[Glob] = Field(default_factory=list, max_length=64)  # empty: whatever has changed
+    poll: Duration = parse_duration("30s")
     webhook: bool = False
     credentials_secret_ref: SecretReference | None = None
 
