@@ -97,8 +97,8 @@ class Agent:
 
     async def live(self, stopping: asyncio.Event) -> None:
         """Work until told to stop, then leave in order."""
-        watching = () if self._bench else (self._pods.keep(),)  # steps have no pods
-        lasting = [asyncio.create_task(work) for work in (*watching, self._session.keep(), self._tidy())]
+        own = self._watching.listen(self._door) if self._watching is not None else self._pods.keep()
+        lasting = [asyncio.create_task(work) for work in (own, self._session.keep(), self._tidy())]
         told = asyncio.create_task(stopping.wait())
         try:
             done, _ = await asyncio.wait({told, *lasting}, return_when="FIRST_COMPLETED")

@@ -20,6 +20,7 @@ import structlog
 
 from dawg_agent.git import Access, GitError, prepare_access
 from dawg_agent.repository import History, list_branches
+from dawg_agent.upload import Door, DoorClosed, DoorRefused
 from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Watch
 from dawg_orchestrator.resources.reasons import Reason
@@ -29,6 +30,8 @@ MOST_CHANGES = 50  # that one word tells in full; of the others only the commit 
 MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
 _JITTER = 0.2  # of a pause: a thousand repositories are not asked in the same second
 _FIRST_SPREAD = 1.0  # seconds over which first looks are spread, for each eight repositories
+
+_ASK_AGAIN_SECONDS = 3.0  # the api, after it has not answered
 
 log = structlog.get_logger()
 
@@ -148,11 +151,24 @@ class Watching:
             fresh += 1
         log.info("duties taken", watches=len(wanted))
 
-    def wake(self, names: set[str] | None = None) -> None:
-        """Look now, at these or at all."""
-        for name, (watcher, _) in self._watchers.items():
-            if names is None or name in names:
+    def wake(self, *urls: str) -> None:
+        """Look now, at these repositories."""
+        for watcher, _ in self._watchers.values():
+            if watcher.watch.url in urls:
                 watcher.wake()
+
+    async def listen(self, door: Door) -> None:
+        """Ask the api for ever what forges say; while it does not answer, polling goes on."""
+        after: int | None = None
+        while True:
+            params = {} if after is None else {"after": str(after)}
+            try:
+                answer = await door.exchange("GET", "steps/wakes", params=params)
+                after = int(answer["after"])
+                self.wake(*answer["urls"])
+            except (DoorClosed, DoorRefused, KeyError, TypeError, ValueError) as error:
+                log.info("the api wakes nobody", error=str(error))
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
     async def close(self) -> None:
         """Look at nothing any more."""

@@ -24,13 +24,21 @@ class Parameter(Model):
 
 
 class GitTrigger(Model):
-    """A push to a branch, found by looking at the repository now and then."""
+    """A push to a branch, found by looking at the repository now and then, and at once when a webhook says so."""
+
+    model_config = validated(
+        rule(
+            "!has(self.webhook) || !self.webhook || has(self.webhookSecretRef)",
+            "webhook: true needs webhookSecretRef: the Secret that the forge signs with",
+        )
+    )
 
     url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
     branches: list[Glob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
     paths: list[Glob] = Field(default_factory=list, max_length=64)  # empty: whatever has changed
     poll: Duration = parse_duration("30s")
     webhook: bool = False
+    webhook_secret_ref: SecretReference | None = None
     credentials_secret_ref: SecretReference | None = None
 
 

@@ -20,6 +20,7 @@ from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
 from dawg_orchestrator.store.stepstates import StepStates
+from dawg_orchestrator.store.wakes import Wakes
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class History:
     step_states: StepStates
     entries: Entries
     deliveries: Deliveries
+    wakes: Wakes
 
     @classmethod
     async def open(
@@ -68,6 +70,7 @@ class History:
             StepStates(database),
             Entries(database),
             Deliveries(database),
+            Wakes(database),
         )
 
     async def close(self) -> None:

@@ -290,6 +290,18 @@ class WebhookDelivery(Table):
     received: Mapped[datetime] = mapped_column(UtcTime)
 
 
+class Wake(Table):
+    """A repository in which something has happened, says a webhook."""
+
+    __tablename__ = "wakes"
+    __table_args__ = (Index("ix_wakes_namespace_id", "namespace", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    namespace: Mapped[str] = mapped_column(String(63))
+    url: Mapped[str] = mapped_column(String(2048))
+    at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 def test_number(namespace: str, suite: str, classname: str, name: str) -> int:
     """A signed 64-bit number that stands for a test of a namespace: a short key for a long name."""
     identity = f"{namespace}\x00{suite}\x00{classname}\x00{name}".encode(errors="replace")

@@ -137,7 +137,7 @@ async def test_a_word_that_was_lost_comes_again_with_the_duties(
         ear.deaf.set()
         commit = repository.commit({"b": "1"})
         repository.push()
-        made.wake()
+        made.wake(f"{server.url}/shop.git")
         await ear.lost.wait()
         made.take(Duties(watches=[watch(server, known, RARELY)]))
         said = await ear.next()
