@@ -19,6 +19,7 @@ from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.family import Family, task_index
 from dawg_orchestrator.controller.forecasts import Forecasts
+from dawg_orchestrator.controller.gates import Gates
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
@@ -78,6 +79,7 @@ class Desk:
         self.standing = Standing(
             self.library, self.roster.table.agents, lambda namespace: wake(Key("Duties", namespace, ""), None)
         )
+        self.gates = Gates(term, lambda namespace: wake(Key("Gates", namespace, ""), None), self._wake_uid)
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
@@ -168,6 +170,11 @@ class Desk:
         """What the run of a Workflow asks for cannot be carried out."""
         run.invalid = why
         self._is_read(run)
+
+    def see_finished(self, obj: JsonObject, now: datetime) -> None:
+        """A run that has its verdict, as it is found later."""
+        self.occurrences.see_finished(obj, now)
+        self.gates.see_finished(obj, now)
 
     def unread_beside(self, run: Run) -> tuple[str, ...]:
         """Runs under way in its namespace of which nobody knows yet to which concurrency group they belong."""
@@ -370,6 +377,9 @@ class Desk:
     def plan_run(self, run: Run, now: datetime) -> RunPlan:
         """What happens to the run next; its states and its place in the queue are already taken over."""
         facts = gather.run_facts(self, run, now)
+        if run.spec.gate is not None:
+            self.gates.see(run)
+            facts = replace(facts, gate=self.gates.stand_of(run))
         plan = plan_testrun(facts, now)
         run.states = plan.states
         run.outputs |= plan.outputs

@@ -24,6 +24,7 @@ from dawg_orchestrator.resources.protocol import (
     Hello,
     LeaseId,
     Progress,
+    Published,
     Report,
     Sighting,
     Welcome,
@@ -79,6 +80,8 @@ def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromCo
         _hear_progress(desk, agent, message, now)
     elif isinstance(message, Sighting):
         desk.standing.hear(agent, message)
+    elif isinstance(message, Published):
+        desk.gates.hear(agent.uid, message, now)
     elif isinstance(message, Drained):
         agent.drained = agent.draining
         desk.wake_pool((agent.namespace, agent.pool))

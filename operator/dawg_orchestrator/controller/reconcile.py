@@ -20,6 +20,7 @@ from dawg_orchestrator.controller.duties import DutyRoster
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.librarian import Librarian
+from dawg_orchestrator.controller.publisher import Publisher
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
@@ -76,6 +77,7 @@ class Reconciler:
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
         self._duties = DutyRoster(cluster, desk, sessions, clock)
+        self._publisher = Publisher(cluster, desk, sessions, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -108,6 +110,8 @@ class Reconciler:
             self._look_again(key, await self._librarian.look((key.namespace, key.name)))
         elif key.kind == "Duties":
             self._look_again(key, await self._duties.look(key.namespace))
+        elif key.kind == "Gates":
+            self._look_again(key, await self._publisher.look(key.namespace))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
@@ -150,6 +154,8 @@ class Reconciler:
             run.looked_at = self._clock()
             plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
             failed = await self._carry_out(run, plan) or failed
+            if plan.finished and run.spec.gate is not None:
+                await self._publisher.supersede_older(run)
             again = await self._reporter.report(run, plan, contained, at_once=at_once or plan.record_first)
             if again is None:
                 # Only now: a Job is the proof of its attempt until status has it.
@@ -256,6 +262,7 @@ class Reconciler:
         """The run was deleted: its agents stop, its Jobs go by ownership."""
         run = self._desk.runs.get(uid)
         held = [self._desk.table.holder((uid, index)) for index in range(len(run.states))] if run else []
+        self._desk.gates.gone(uid)
         self._desk.drop_run(uid)
         for lease in held:
             if lease is not None:

@@ -82,6 +82,13 @@ class Standing:
             if _without_known(duties) != self._told.get(uid):
                 yield Telling(uid, duties)
 
+    def agent_for(self, namespace: str, pool: str, name: str) -> str | None:
+        """The agent (uid) of a pool that looks after something of that name; None: none can now."""
+        able = [
+            one.uid for one in self._agents.values() if (one.namespace, one.pool) == (namespace, pool) and _can(one)
+        ]
+        return _nearest(name, able) if able else None
+
     def told(self, telling: Telling) -> None:
         """The agent was told."""
         self._told[telling.agent] = _without_known(telling.duties)

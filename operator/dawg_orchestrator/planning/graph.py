@@ -160,14 +160,25 @@ def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
 
 def check_run(spec: TestRunSpec) -> None:
     """All that can be wrong about a run besides its tasks; InvalidSpec."""
-    if spec.gate is not None:
-        raise NotAvailable("spec.gate", "publishing to a forge is not part of this release; remove the field")
+    _check_gate(spec)
     if spec.selection is not None and spec.selection.mode != "off":
         raise NotAvailable("spec.selection", "selecting tests is not part of this release; set mode: off")
     if spec.source is not None and spec.source.patch_ref is not None:
         raise NotAvailable("spec.source.patchRef", "patched sources are not part of this release; remove the field")
     _check_url(spec)
     _check_variables("spec.parameters", spec.parameters, "DAWG_PARAM_")
+
+
+def _check_gate(spec: TestRunSpec) -> None:
+    """A gate opens merges: only the verdict of a Workflow on a commit that a repository has can do that."""
+    if spec.gate is None:
+        return
+    if spec.workflow_ref is None:
+        raise InvalidSpec("spec.gate", "tasks of the run's own prove nothing about a merge; name a Workflow instead")
+    if spec.source is None or spec.source.git is None:
+        raise InvalidSpec("spec.gate", "without spec.source.git there is no commit to publish the verdict for")
+    if spec.source.patch_ref is not None:
+        raise InvalidSpec("spec.gate", "a patched source is no commit that could be merged; remove one of the two")
 
 
 def _check_url(spec: TestRunSpec) -> None:

@@ -3,8 +3,8 @@
 One WebSocket an agent, JSON text frames, each a message with a ``kind``. The agent opens with Hello, the controller
 answers Welcome or NotLeader (and closes). Then, in any order:
 
-    agent → controller     Progress, Report, Drained, Alive (every few seconds), Sighting
-    controller → agent     Grant, Cancel, Acceptance, Drain, Duties
+    agent → controller     Progress, Report, Drained, Alive (every few seconds), Sighting, Published
+    controller → agent     Grant, Cancel, Acceptance, Drain, Duties, Publish
 
 An attempt is named by what it is (run uid, index in the frozen expansion, attempt), a hold on it by its lease.
 """
@@ -25,6 +25,7 @@ from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, ExitCode, G
 SESSION_PATH = "/v1/agent"
 ALIVE_SECONDS = 3.0  # an agent says Alive this often
 SILENCE_SECONDS = 15.0  # after this long without a word a serving leader ends the agent's leases
+PUBLISH_SECONDS = 10.0  # an agent tries for so long to have a forge show something
 KEEP_RESULTS_SECONDS = 600.0  # an agent keeps results this long while no leader answers
 MAX_BRANCHES = 500  # of one repository, that a watch follows
 MAX_BRANCH_NAME = 256
@@ -284,9 +285,37 @@ class Sighting(Model):
     message: str = Field(default="", max_length=1024)
 
 
-FromAgent = Annotated[Hello | Progress | Report | Alive | Drained | Sighting, Field(discriminator="kind")]
+class Publish(Model):
+    """Have a forge show this for a commit: try once, for at most PUBLISH_SECONDS, and answer.
+
+    What is said under an older serial about the same place is void.
+    """
+
+    kind: Literal["publish"] = "publish"
+    serial: LeaseId
+    repository: str
+    context: str
+    commit: str
+    workflow: str  # whose run it is: a forge Secret says which may gate
+    url: str  # of the repository that was tested: its forge is the one
+    state: Literal["pending", "success", "failure"]
+    description: str
+    run: str
+
+
+class Published(Model):
+    """The forge shows it, as reading it back has confirmed; or why it does not."""
+
+    kind: Literal["published"] = "published"
+    serial: LeaseId
+    url: str | None = Field(default=None, max_length=2048)
+    reason: Reason | None = None
+    message: str = Field(default="", max_length=1024)
+
+
+FromAgent = Annotated[Hello | Progress | Report | Alive | Drained | Sighting | Published, Field(discriminator="kind")]
 FromController = Annotated[
-    Welcome | NotLeader | Grant | Cancel | Acceptance | Drain | Duties, Field(discriminator="kind")
+    Welcome | NotLeader | Grant | Cancel | Acceptance | Drain | Duties | Publish, Field(discriminator="kind")
 ]
 
 FROM_AGENT: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)

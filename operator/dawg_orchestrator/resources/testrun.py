@@ -216,11 +216,12 @@ class RiskStatus(Model):
 
 
 class GateStatus(Model):
-    """What is published to the forge; NotGated says only that nothing is."""
+    """What the gate is, and whether the forge shows it; NotGated says only that nothing is published."""
 
     state: Literal["NotGated", "Pending", "Open", "Closed"] = "NotGated"
     reason: str | None = Field(default=None, max_length=64)
     message: str | None = Field(default=None, max_length=1024)
+    published: bool | None = None  # of a run that has its verdict: whether nothing is left to be published
     published_at: Time | None = None
     url: str | None = Field(default=None, max_length=2048)
 

@@ -119,7 +119,6 @@ def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
         ({"tests": {"list": "pytest -q"}}, {}),
         ({"uses": "predict-risks", "image": None}, {}),
         ({"cache": {"key": ["x"]}}, {}),
-        ({}, {"gate": {"repository": "org/repo"}}),
         ({}, {"selection": {"mode": "observe"}}),
         ({}, {"source": {"patchRef": "p"}}),
     ],
