@@ -64,6 +64,7 @@ class StepSettings:
 
     addresses: Mapping[str, str] = field(repr=False)  # what the pool's Secrets hold, by the name that steps use
     git_secrets_dir: Path  # a folder for each Secret that triggers may name
+    forge_secrets_dir: Path  # a folder for each Secret by which forges are written to
     mirrors_dir: Path  # of repositories that are watched
 
 
@@ -136,6 +137,7 @@ def _read_step_settings(env: _Environment) -> StepSettings:
     return StepSettings(
         {name: env.text(name, " ").strip() for name in listed if name},
         git_secrets_dir=env.path("DAWG_GIT_SECRETS_DIR", "/git-secrets"),
+        forge_secrets_dir=env.path("DAWG_FORGE_SECRETS_DIR", "/forge-secrets"),
         mirrors_dir=env.path("DAWG_MIRRORS_DIR", "/mirrors"),
     )
 

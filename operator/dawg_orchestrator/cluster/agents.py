@@ -10,6 +10,7 @@ from dawg_orchestrator.cluster.pods import (
     add_pull_secrets,
     add_scheduling,
     container_security,
+    hold_forge_secrets,
     hold_git_secrets,
     owner,
     pod_security,
@@ -94,6 +95,7 @@ def _hold_secrets(pod: JsonObject, builtin: BuiltinSpec, longest: timedelta) -> 
     pod["volumes"].append({"name": "mirrors", "emptyDir": {"sizeLimit": _MIRRORS}})
     pod["containers"][0]["volumeMounts"].append({"name": "mirrors", "mountPath": MIRRORS_DIR})
     hold_git_secrets(pod, builtin.git_secrets)
+    hold_forge_secrets(pod, builtin.forge_secrets)
 
 
 def deployment_manifest(

@@ -89,7 +89,7 @@ class Librarian:
     async def _start(self, workflow: Workflow, asked: AskedRun) -> None:
         run = TriggeredRun(
             namespace=workflow.namespace, name=asked.name, workflow=workflow.name, trigger=asked.trigger, by=asked.by,
-            parameters=asked.parameters, source=asked.source, parent=asked.parent,
+            parameters=asked.parameters, source=asked.source, parent=asked.parent, gate=asked.gate,
         )  # fmt: skip
         try:
             new = await start_triggered(self._cluster, run)

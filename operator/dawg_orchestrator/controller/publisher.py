@@ -32,8 +32,11 @@ _TRIES = 3
 class Publisher:
     """Has verdicts published, and writes on finished runs that they are."""
 
-    def __init__(self, cluster: Cluster, desk: Desk, sessions: Sessions, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, cluster: Cluster, desk: Desk, sessions: Sessions, run_link: str, clock: Callable[[], datetime]
+    ) -> None:
         self._cluster, self._desk, self._sessions, self._clock = cluster, desk, sessions, clock
+        self._run_link = run_link
 
     async def look(self, namespace: str) -> datetime | None:
         """Send and settle what is due; when to look again though nothing happens."""
@@ -65,6 +68,7 @@ class Publisher:
             serial=serial, repository=target.repository, context=target.context, commit=target.commit,
             workflow=publication.workflow, url=publication.url, state=publication.state,
             description=publication.description, run=publication.run,
+            link=self._run_link.replace("{namespace}", target.namespace).replace("{name}", publication.run),
         )  # fmt: skip
         if await self._sessions.send(agent, message):
             log.info(

@@ -39,7 +39,7 @@ from dawg_orchestrator.planning.plan import (
     StopRuns,
 )
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec, BuiltinSpec
 from dawg_orchestrator.resources.protocol import Cancel, Drain
 from dawg_orchestrator.resources.reasons import Reason
 
@@ -77,7 +77,7 @@ class Reconciler:
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
         self._duties = DutyRoster(cluster, desk, sessions, clock)
-        self._publisher = Publisher(cluster, desk, sessions, clock)
+        self._publisher = Publisher(cluster, desk, sessions, around.run_link, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -317,7 +317,8 @@ class Reconciler:
     async def _ask_owners(self, pool: Pool, now: datetime) -> None:
         """Whether the Secrets that tests or steps would see are for them; who refused is asked again later."""
         for_tests = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
-        for_steps = {secret.name for secret in pool.spec.builtin.secrets} if pool.spec.builtin is not None else set()
+        builtin = pool.spec.builtin or BuiltinSpec()
+        for_steps = {secret.name for secret in builtin.secrets} | {secret.name for secret in builtin.forge_secrets}
         if pool.asked_at is not None and now - pool.asked_at < _ASK_AGAIN:
             return
         try:

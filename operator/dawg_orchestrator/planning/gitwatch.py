@@ -118,8 +118,10 @@ def plan_pushes(facts: PushFacts) -> PushPlan:
         for branch, commit in now.items():
             is_news = before.get(branch) != commit and not (replays and branch not in before)
             change = look.changes.get((branch, commit))
-            if is_news and any(_is_asked_for(trigger, branch, change) for trigger in triggers):
-                runs.append(_run(facts, name, triggers[0], branch, commit, change))
+            asking = [trigger for trigger in triggers if _is_asked_for(trigger, branch, change)] if is_news else []
+            if asking:
+                gating = next((trigger for trigger in asking if trigger.gate is not None), asking[0])
+                runs.append(_run(facts, name, gating, branch, commit, change))
         noted[name] = {"globs": asked, "branches": dict(sorted(now.items()))}
     return PushPlan(tuple(run for run in runs if run.name not in facts.answered), noted)
 
@@ -169,4 +171,19 @@ def _run(
         repository=trigger.url,
     )  # fmt: skip
     by = f"push {branch} {commit[:_SHORT]}"
-    return AskedRun(triggered_name(facts.workflow, facts.uid, what), what, by, parameters, {"git": git})
+    name = triggered_name(facts.workflow, facts.uid, what)
+    return AskedRun(name, what, by, parameters, {"git": git}, gate=_gate(facts.workflow, trigger))
+
+
+def _gate(workflow: str, trigger: GitTrigger) -> JsonObject | None:
+    gate = trigger.gate
+    if gate is None:
+        return None
+    context = gate.context or f"dawg/{workflow}"[:128]
+    return {"repository": gate.repository or repository_of(trigger.url), "context": context, "onFlaky": gate.on_flaky}
+
+
+def repository_of(url: str) -> str:
+    """The repository's full name as its address has it: ``https://host/owner/name.git`` → ``owner/name``."""
+    path = url.partition("://")[2].partition("/")[2] if "://" in url else url.partition(":")[2]
+    return path.partition("?")[0].strip("/").removesuffix(".git")[:512]

@@ -78,6 +78,7 @@ class AskedRun:
     parameters: dict[str, str] = field(default_factory=dict)
     source: JsonObject | None = None
     parent: str | None = None
+    gate: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,11 +114,18 @@ class StepSecret(Model):
     env: str = Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)
 
 
+class ForgeSecret(Model):
+    """A Secret by which agents write to a forge; it carries the label dawg.dev/for-steps."""
+
+    name: ObjectName
+
+
 class BuiltinSpec(Model):
     """What the agents of a Builtin pool hold: steps name a variable, which holds a whole address; triggers a Secret."""
 
     secrets: list[StepSecret] = Field(default_factory=list, max_length=64)
     git_secrets: list[GitSecret] = Field(default_factory=list, max_length=16)
+    forge_secrets: list[ForgeSecret] = Field(default_factory=list, max_length=16)
 
 
 class KueueSpec(Model):

@@ -301,6 +301,7 @@ class Publish(Model):
     state: Literal["pending", "success", "failure"]
     description: str
     run: str
+    link: str = ""  # where people look at the run
 
 
 class Published(Model):

@@ -23,6 +23,14 @@ class Parameter(Model):
     required: bool = False
 
 
+class TriggerGate(Model):
+    """Publish the verdict of each run to the commit's forge. The Workflow's author needs the verb ``gate`` on it."""
+
+    repository: str | None = Field(default=None, min_length=1, max_length=512)  # None: as the address says
+    context: str | None = Field(default=None, min_length=1, max_length=128)  # None: dawg/ and the Workflow's name
+    on_flaky: Literal["Allow", "Block"] = "Allow"
+
+
 class GitTrigger(Model):
     """A push to a branch, found by looking at the repository now and then, and at once when a webhook says so."""
 
@@ -40,6 +48,7 @@ class GitTrigger(Model):
     webhook: bool = False
     webhook_secret_ref: SecretReference | None = None
     credentials_secret_ref: SecretReference | None = None
+    gate: TriggerGate | None = None
 
 
 class PullRequestTrigger(Model):

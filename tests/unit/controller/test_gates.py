@@ -6,6 +6,7 @@ Runs here end by somebody's approval, so that no agent is needed; the forge and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,7 +27,6 @@ from leader_alone import Died, LeaderAlone, dies_at, fails
 JsonObject = dict[str, Any]
 URL = "https://git.example.org/shop/web.git"
 COMMITS = ("a" * 40, "b" * 40)
-LONG = 3600.0
 
 
 @dataclass
@@ -255,10 +255,8 @@ async def test_a_leader_that_dies_at_any_write_leaves_nothing_undone(at: int) ->
     second = made.create()
     made.say(second, "Rejected")
     made.api.before = dies_at(at)
-    try:
+    with contextlib.suppress(Died):
         await made.settle()
-    except Died:
-        pass
     made.api.before = lambda *_: None
     made.begin()
 
@@ -268,7 +266,21 @@ async def test_a_leader_that_dies_at_any_write_leaves_nothing_undone(at: int) ->
     assert (await gate_of(made, first))["reason"] == "Superseded"
 
 
-OPERATIONS = ("create", "create", "approve", "reject", "delete", "answer", "answer", "lose", "refuse", "tick", "restart", "look", "break")
+OPERATIONS = (
+    "create",
+    "create",
+    "approve",
+    "reject",
+    "delete",
+    "answer",
+    "answer",
+    "lose",
+    "refuse",
+    "tick",
+    "restart",
+    "look",
+    "break",
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -318,8 +330,5 @@ async def _operate(made: Gated, operation: str, number: int) -> None:
         if known is not None:
             await made.reconcile.forget_run(known.uid)
     elif name is not None:
-        with_conflict = (Conflict, NotFound)
-        try:
+        with contextlib.suppress(Conflict, NotFound):
             made.say(name, "Approved" if operation == "approve" else "Rejected")
-        except with_conflict:
-            pass
