@@ -20,6 +20,7 @@ class GoProgram:
     duration: str
     packages: tuple[str, ...] = ("tool",)
     tags: str = ""
+    cgo: bool = False
     # Values of Go variables, "package.name=value".
     linked: tuple[str, ...] = ()
     # Go names a program after the folder of its main package, which for etcd is "server".
@@ -63,6 +64,8 @@ KIND = GoProgram("kind", "about half a minute the first time")
 VERSITYGW = GoProgram("versitygw", "about a minute the first time")
 # The metrics API of a cluster's pods, for tests of steps that read it.
 METRICS_SERVER = GoProgram("metrics-server", "about 2 minutes the first time")
+# A git forge, for tests of what talks to one. Its SQLite is written in C.
+GITEA = GoProgram("gitea", "about 5 minutes the first time", tags="sqlite,sqlite_unlock_notify", cgo=True)
 
 
 @cache
@@ -80,7 +83,7 @@ def build(program: GoProgram) -> Path:
             [*command, "-v", "-o", f"{unfinished}/", *program.packages],
             current,
             log=f"go-{program.module}",
-            extra={"CGO_ENABLED": "0"},
+            extra={"CGO_ENABLED": "1" if program.cgo else "0"},
             folder=paths.GO_MODULES / program.module,
             counted="packages",
         )
@@ -103,5 +106,5 @@ def _key(program: GoProgram, command: list[str]) -> str:
         digest.update((module / name).read_bytes())
     # The module may ask for a newer Go than the machine's, so its own folder is asked.
     digest.update(commands.run(["go", "env", "GOVERSION", "GOARCH"], folder=module).encode())
-    digest.update(repr((command, program.packages)).encode())
+    digest.update(repr((command, program.packages, *(["cgo"] if program.cgo else []))).encode())
     return digest.hexdigest()[:12]
