@@ -30,8 +30,6 @@ _DIALECT: Final = Dialect(
 @asynccontextmanager
 async def open_github(base: URL, token: str, ca: str = "") -> AsyncIterator[Hub]:
     """GitHub under its API's address."""
-    headers = {
-        "Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": _VERSION,
-    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": _VERSION}
     async with open_web(base, token, headers, RIGHTS, ca=ca) as web:
         yield Hub(web, _DIALECT)
