@@ -1,6 +1,7 @@
 """Kubernetes and what belongs to it, and servers for tests: built from Go modules, versions pinned in gomodules/."""
 
 import hashlib
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ class GoProgram:
     duration: str
     packages: tuple[str, ...] = ("tool",)
     tags: str = ""
+    cgo: bool = False
+    # Folders of a module that the program reads when it runs, (module, folder): copied beside it.
+    beside: tuple[tuple[str, str], ...] = ()
     # Values of Go variables, "package.name=value".
     linked: tuple[str, ...] = ()
     # Go names a program after the folder of its main package, which for etcd is "server".
@@ -63,6 +67,14 @@ KIND = GoProgram("kind", "about half a minute the first time")
 VERSITYGW = GoProgram("versitygw", "about a minute the first time")
 # The metrics API of a cluster's pods, for tests of steps that read it.
 METRICS_SERVER = GoProgram("metrics-server", "about 2 minutes the first time")
+# A git forge, for tests of what talks to one. Its SQLite is written in C.
+GITEA = GoProgram(
+    "gitea",
+    "about 5 minutes the first time",
+    tags="sqlite,sqlite_unlock_notify",
+    cgo=True,
+    beside=tuple(("code.gitea.io/gitea", folder) for folder in ("templates", "options", "public")),
+)
 
 
 @cache
@@ -80,14 +92,25 @@ def build(program: GoProgram) -> Path:
             [*command, "-v", "-o", f"{unfinished}/", *program.packages],
             current,
             log=f"go-{program.module}",
-            extra={"CGO_ENABLED": "0"},
+            extra={"CGO_ENABLED": "1" if program.cgo else "0"},
             folder=paths.GO_MODULES / program.module,
             counted="packages",
         )
     for built, wanted in program.renamed:
         (unfinished / built).rename(unfinished / wanted)
+    for module, name in program.beside:
+        _copy(program, module, name, unfinished)
     unfinished.rename(folder)
     return folder
+
+
+def _copy(program: GoProgram, module: str, name: str, target: Path) -> None:
+    listed = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    source = commands.run(listed, folder=paths.GO_MODULES / program.module).strip()
+    # Go keeps its modules read-only, and a copy of that could not be deleted.
+    shutil.copytree(Path(source) / name, target / name, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target / name):
+        Path(folder).chmod(0o755)
 
 
 def _command(program: GoProgram) -> list[str]:
@@ -103,5 +126,6 @@ def _key(program: GoProgram, command: list[str]) -> str:
         digest.update((module / name).read_bytes())
     # The module may ask for a newer Go than the machine's, so its own folder is asked.
     digest.update(commands.run(["go", "env", "GOVERSION", "GOARCH"], folder=module).encode())
-    digest.update(repr((command, program.packages)).encode())
+    further = (program.cgo, program.beside) if program.cgo or program.beside else ()
+    digest.update(repr((command, program.packages, *further)).encode())
     return digest.hexdigest()[:12]
