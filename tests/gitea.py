@@ -23,15 +23,16 @@ from localcluster import gobuild
 from repositories import git
 
 _USER = "nobody"  # Gitea refuses to run as root
+_ADMIN = "root-of-tests"
 _PASSWORD = "tests-only-password"
 _WITHIN = 60.0
 _CONFIGURATION = """\
 RUN_MODE = prod
 RUN_USER = {user}
 [server]
-HTTP_ADDR = 127.0.0.1
+HTTP_ADDR = {address}
 HTTP_PORT = {port}
-ROOT_URL = http://127.0.0.1:{port}/
+ROOT_URL = {url}/
 DISABLE_SSH = true
 OFFLINE_MODE = true
 STATIC_ROOT_PATH = {folder}/program
@@ -83,7 +84,9 @@ class GiteaServer:
         """One request to the API, whatever it answers."""
         token = (by or self.admin).token
         headers = {"Authorization": f"token {token}"}
-        return httpx.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=60, trust_env=False)
+        return httpx.request(
+            method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=60, trust_env=False
+        )
 
     def make_person(self, name: str, scopes: Sequence[str] = ("all",)) -> Person:
         """A new user."""
@@ -94,8 +97,9 @@ class GiteaServer:
 
     def make_token(self, name: str, scopes: Sequence[str]) -> str:
         """A further token of a user, who proves with the password."""
+        wanted = {"name": "-".join(scopes).replace(":", "-"), "scopes": scopes}
         answer = httpx.post(
-            f"{self.url}/api/v1/users/{name}/tokens", json={"name": "-".join(scopes).replace(":", "-"), "scopes": scopes},
+            f"{self.url}/api/v1/users/{name}/tokens", json=wanted,
             auth=(name, _PASSWORD), timeout=60, trust_env=False,
         )  # fmt: skip
         assert answer.is_success, answer.text
@@ -151,24 +155,50 @@ class GiteaServer:
             time.sleep(0.05)
 
 
+def program() -> Path:
+    """The folder with Gitea and what it reads."""
+    if shutil.which("gcc") is None:
+        debian.install("gcc")
+    return gobuild.build(gobuild.GITEA)
+
+
+def configuration(user: str, url: str, folder: Path, address: str = "127.0.0.1") -> str:
+    """What Gitea is told; ``folder`` holds all that it reads and writes."""
+    port = url.rpartition(":")[2]
+    return _CONFIGURATION.format(user=user, url=url, port=port, folder=folder, address=address)
+
+
+def admin_words() -> tuple[str, ...]:
+    """The words of the command that makes the first user, and a token for everything."""
+    return (
+        "admin", "user", "create", "--admin", "--username", _ADMIN, "--password", _PASSWORD,
+        "--email", "root@example.org", "--must-change-password=false", "--access-token",
+        "--access-token-scopes", "all",
+    )  # fmt: skip
+
+
+def admin_of(printed: str) -> Person:
+    """The first user, from what that command printed."""
+    token = next(word for line in printed.splitlines() if "token" in line.lower() for word in line.split()[::-1])
+    return Person(_ADMIN, token)
+
+
 @contextmanager
 def serving() -> Iterator[GiteaServer]:
     """The server while the block runs."""
-    if shutil.which("gcc") is None:
-        debian.install("gcc")
-    built = gobuild.build(gobuild.GITEA)
+    built = program()
     # Its own user cannot look into folders of tests, nor into the cache of root.
     folder = Path(tempfile.mkdtemp(prefix="dawg-gitea-"))
     try:
         shutil.copytree(built, folder / "program")
         port = realparts.free_port()
         user = _USER if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        (folder / "app.ini").write_text(_CONFIGURATION.format(user=user, port=port, folder=folder))
+        (folder / "app.ini").write_text(configuration(user, f"http://127.0.0.1:{port}", folder))
         for part in (folder, folder / "app.ini"):
             shutil.chown(part, user)
         with _running(folder, user, port):
             url = f"http://127.0.0.1:{port}"
-            yield GiteaServer(url, Person("root-of-tests", _make_admin(folder, user)))
+            yield GiteaServer(url, _make_admin(folder, user))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -193,16 +223,11 @@ def _running(folder: Path, user: str, port: int) -> Iterator[None]:
             process.wait()
 
 
-def _make_admin(folder: Path, user: str) -> str:
-    """The first user, and a token for everything."""
-    command = _command(
-        folder, "admin", "user", "create", "--admin", "--username", "root-of-tests", "--password", _PASSWORD,
-        "--email", "root@example.org", "--must-change-password=false", "--access-token",
-        "--access-token-scopes", "all",
-    )  # fmt: skip
+def _make_admin(folder: Path, user: str) -> Person:
+    command = _command(folder, *admin_words())
     done = subprocess.run(command, check=False, capture_output=True, text=True, **_as_user(folder, user))
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(word for line in done.stdout.splitlines() if "token" in line.lower() for word in line.split()[::-1])
+    return admin_of(done.stdout)
 
 
 def _command(folder: Path, *words: str) -> list[str]:
