@@ -45,7 +45,7 @@ ROOT = {folder}/repositories
 [security]
 INSTALL_LOCK = true
 [webhook]
-ALLOWED_HOST_LIST = loopback,private
+ALLOWED_HOST_LIST = {tells}
 [indexer]
 ISSUE_INDEXER_TYPE = db
 [picture]
@@ -162,10 +162,12 @@ def program() -> Path:
     return gobuild.build(gobuild.GITEA)
 
 
-def configuration(user: str, url: str, folder: Path, address: str = "127.0.0.1") -> str:
-    """What Gitea is told; ``folder`` holds all that it reads and writes."""
+def configuration(
+    user: str, url: str, folder: Path, address: str = "127.0.0.1", tells: str = "loopback,private"
+) -> str:
+    """What Gitea is told; ``folder`` holds all that it reads and writes, ``tells`` says whom its webhooks may reach."""
     port = url.rpartition(":")[2]
-    return _CONFIGURATION.format(user=user, url=url, port=port, folder=folder, address=address)
+    return _CONFIGURATION.format(user=user, url=url, port=port, folder=folder, address=address, tells=tells)
 
 
 def admin_words() -> tuple[str, ...]:

@@ -61,7 +61,8 @@ def _bring(kubectl: Kubectl, url: str) -> None:
         command = ["kubectl", "--namespace", kubectl.namespace, *_inside()]
         unpack = f"mkdir -p {_HOME}/program && tar --extract --no-same-owner --directory {_HOME}/program"
         subprocess.run([*command, "sh", "-c", unpack], stdin=archive.stdout, check=True)
-    told = gitea.configuration(_USER, url, _HOME, address="0.0.0.0")  # noqa: S104 - in a pod
+    # In a pod; and what a cluster takes for its Services need not be a private range.
+    told = gitea.configuration(_USER, url, _HOME, address="0.0.0.0", tells="*")  # noqa: S104
     kubectl(*_inside(), "sh", "-c", f"cat > {_HOME}/app.ini && touch {_BEGUN}", stdin=told)
 
 

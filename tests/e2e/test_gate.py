@@ -146,8 +146,8 @@ def test_a_failing_push_holds_the_merge_with_a_reason_and_the_fix_allows_it(
     assert f"dawg why {run}" in shown(forge, name, broken)["description"]
     refused = forge.people.merge(name, number, developer)
     assert refused.status_code == 405, refused.text
-    gate = eventually(lambda: (there.status(run)["gate"].get("published") and there.status(run)["gate"]) or None)
-    assert (gate["state"], gate["reason"]) == ("Closed", "MergeBlocked")
+    eventually(lambda: there.status(run)["gate"].get("published"), within=30)
+    assert (there.status(run)["gate"]["state"], there.status(run)["gate"]["reason"]) == ("Closed", "MergeBlocked")
     assert "gate" in dawg("status", run, "--namespace", release.namespace).stdout
 
     fixed = commit(work, PASSES)
