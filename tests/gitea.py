@@ -47,6 +47,8 @@ INSTALL_LOCK = true
 ALLOWED_HOST_LIST = loopback,private
 [indexer]
 ISSUE_INDEXER_TYPE = db
+[api]
+MAX_RESPONSE_ITEMS = 2
 [picture]
 DISABLE_GRAVATAR = true
 [actions]
@@ -83,7 +85,9 @@ class GiteaServer:
         """One request to the API, whatever it answers."""
         token = (by or self.admin).token
         headers = {"Authorization": f"token {token}"}
-        return httpx.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=60, trust_env=False)
+        return httpx.request(
+            method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=60, trust_env=False
+        )
 
     def make_person(self, name: str, scopes: Sequence[str] = ("all",)) -> Person:
         """A new user."""
@@ -94,10 +98,9 @@ class GiteaServer:
 
     def make_token(self, name: str, scopes: Sequence[str]) -> str:
         """A further token of a user, who proves with the password."""
-        answer = httpx.post(
-            f"{self.url}/api/v1/users/{name}/tokens", json={"name": "-".join(scopes).replace(":", "-"), "scopes": scopes},
-            auth=(name, _PASSWORD), timeout=60, trust_env=False,
-        )  # fmt: skip
+        wanted = {"name": "-".join(scopes).replace(":", "-"), "scopes": list(scopes)}
+        address = f"{self.url}/api/v1/users/{name}/tokens"
+        answer = httpx.post(address, json=wanted, auth=(name, _PASSWORD), timeout=60, trust_env=False)
         assert answer.is_success, answer.text
         return str(answer.json()["sha1"])
 
