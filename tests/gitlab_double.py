@@ -55,6 +55,7 @@ class GitLabDouble:
     statuses: list[Status] = field(default_factory=list)
     merge_requests: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    in_between: list[Status] = field(default_factory=list)  # that somebody else publishes just before the next one
     url: str = ""
 
     def add_merge_request(self, iid: int, sha: str | None, *, source_project: int | None = 7, **changed: Any) -> None:
@@ -127,6 +128,8 @@ class GitLabDouble:
             return web.json_response({"error": fault}, status=400)
         if sha not in self.commits:
             return web.json_response({"message": "404 Commit Not Found"}, status=404)
+        self.statuses += self.in_between
+        self.in_between.clear()
         name = body.get("name") or body.get("context") or "default"
         status = next((one for one in self.statuses if (one.sha, one.name) == (sha, name)
                        and one.status in _UNFINISHED), None)  # fmt: skip

@@ -154,6 +154,20 @@ async def test_pages_end_though_the_forge_always_has_another():
     assert (asked, len(listed.items), listed.complete) == (20, 20, False)
 
 
+async def test_a_list_that_repeats_itself_is_not_read_on():
+    asked = 0
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        return web.json_response([], headers={"Link": '<https://elsewhere.example/>; rel="next"'})
+
+    async with served(answer) as url, open_forge(ForgeKind.GITHUB, url, TOKEN) as forge:
+        listed = await forge.open_pull_requests("owner/shop")
+
+    assert (asked, listed.items, listed.complete) == (1, (), False)
+
+
 async def test_a_certificate_is_trusted_only_if_its_authority_is_given(tmp_path: Path):
     make_certificate(tmp_path / "own", "localhost")
     make_certificate(tmp_path / "other", "localhost")
