@@ -48,6 +48,8 @@ INSTALL_LOCK = true
 ALLOWED_HOST_LIST = {tells}
 [indexer]
 ISSUE_INDEXER_TYPE = db
+[api]
+MAX_RESPONSE_ITEMS = 2
 [picture]
 DISABLE_GRAVATAR = true
 [actions]
@@ -97,11 +99,9 @@ class GiteaServer:
 
     def make_token(self, name: str, scopes: Sequence[str]) -> str:
         """A further token of a user, who proves with the password."""
-        wanted = {"name": "-".join(scopes).replace(":", "-"), "scopes": scopes}
-        answer = httpx.post(
-            f"{self.url}/api/v1/users/{name}/tokens", json=wanted,
-            auth=(name, _PASSWORD), timeout=60, trust_env=False,
-        )  # fmt: skip
+        wanted = {"name": "-".join(scopes).replace(":", "-"), "scopes": list(scopes)}
+        address = f"{self.url}/api/v1/users/{name}/tokens"
+        answer = httpx.post(address, json=wanted, auth=(name, _PASSWORD), timeout=60, trust_env=False)
         assert answer.is_success, answer.text
         return str(answer.json()["sha1"])
 

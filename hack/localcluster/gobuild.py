@@ -1,5 +1,6 @@
 """Kubernetes and what belongs to it, and servers for tests: built from Go modules, versions pinned in gomodules/."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -82,8 +83,17 @@ def build(program: GoProgram) -> Path:
     """The folder with the built programs, named by everything that decides their content."""
     command = _command(program)
     folder = paths.BINARIES / f"{program.module}-{_key(program, command)}"
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Tests run in several processes, and may want it at once.
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                _build(program, command, folder)
+    return folder
+
+
+def _build(program: GoProgram, command: list[str], folder: Path) -> None:
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -101,7 +111,6 @@ def build(program: GoProgram) -> Path:
     for module, name in program.beside:
         _copy(program, module, name, unfinished)
     unfinished.rename(folder)
-    return folder
 
 
 def _copy(program: GoProgram, module: str, name: str, target: Path) -> None:

@@ -107,7 +107,7 @@ def _with_scheme(scheme: str, address: str) -> _Clone | None:
     if not host or path is None or url.raw_query_string or url.raw_fragment:
         return None
     over_http = scheme in ("http", "https")
-    # Whoever serves both serves the same by both.
+    # http and https are one server where each is at its usual port.
     usual = port is None or port == _PORTS[scheme]
     return _Clone(host.lower().rstrip("."), path, over_http, 0 if usual else port or 0)
 

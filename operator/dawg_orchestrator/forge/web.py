@@ -118,10 +118,8 @@ class ForgeWeb:
             case 403:
                 cause, remedy = Cause.RIGHT, f"give the token {self._rights}"
             case 404:
-                cause, remedy = (
-                    Cause.NOT_FOUND,
-                    (f"check the repository's name and the commit or number, and that the token has {self._rights}"),
-                )
+                cause = Cause.NOT_FOUND
+                remedy = f"check the repository's name and the commit or number, and that the token has {self._rights}"
             case _ if 300 <= status < 400:
                 cause, remedy = Cause.MOVED, "it was moved: write its new address in url, or the repository's new name"
             case _:
