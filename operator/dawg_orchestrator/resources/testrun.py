@@ -11,6 +11,7 @@ from dawg_orchestrator.resources.model import Duration, Model, Time, parse_durat
 from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
 
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
+PATCH_REF_PATTERN = r"^sha256:[0-9a-f]{64}$"  # as the api answers who brings a patch
 MAX_TASKS = 1000
 MAX_TASK_ENTRIES = 256
 MAX_TOP_FAILURES = 20
@@ -45,7 +46,7 @@ class Source(Model):
     """What is tested."""
 
     git: GitSource | None = None
-    patch_ref: str | None = Field(default=None, max_length=512)
+    patch_ref: str | None = Field(default=None, max_length=71, pattern=PATCH_REF_PATTERN)
 
 
 class WorkflowReference(Model):

@@ -16,6 +16,7 @@ from dawg_orchestrator.store.entries import Entries
 from dawg_orchestrator.store.logfiles import LogFiles
 from dawg_orchestrator.store.logs import LogBytes, Logs
 from dawg_orchestrator.store.logtails import LogTails
+from dawg_orchestrator.store.patches import Patches
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
@@ -36,6 +37,7 @@ class History:
     step_states: StepStates
     entries: Entries
     deliveries: Deliveries
+    patches: Patches
 
     @classmethod
     async def open(
@@ -68,6 +70,7 @@ class History:
             StepStates(database),
             Entries(database),
             Deliveries(database),
+            Patches(database, blobs),
         )
 
     async def close(self) -> None:
