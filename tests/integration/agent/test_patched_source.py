@@ -65,6 +65,10 @@ def changes(repository: Repository) -> Patch:
     return a_patch(subprocess.run(command, cwd=repository.work, check=True, capture_output=True).stdout)
 
 
+def contents(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+
+
 async def take(server: GitServer, tree: Path, patch: Patch) -> str:
     return await check_out(a_source(server), None, None, tree, PATIENCE, patch)
 
@@ -141,7 +145,7 @@ async def test_a_patch_that_does_not_fit_is_infrastructure_and_writes_nothing(
 
     assert caught.value.reason is Reason.PATCH_REFUSED
     assert caught.value.reason.infrastructure
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == b"owned\n"]
+    assert b"owned\n" not in contents(tmp_path)
 
 
 async def test_a_patch_brings_no_filter_to_life(server: GitServer, repository: Repository, tree: Path) -> None:
