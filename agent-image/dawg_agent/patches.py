@@ -11,9 +11,9 @@ from dawg_agent.git import GitError
 from dawg_agent.upload import Door, DoorClosed, DoorRefused, persist
 from dawg_orchestrator.resources.protocol import AttemptRef
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES
 
 FETCH_PATIENCE = 60.0  # seconds that a patch may take to be fetched
-MAX_PATCH_BYTES = 8 * 2**20  # what the api takes
 
 
 @dataclass(frozen=True)

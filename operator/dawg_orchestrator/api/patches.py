@@ -17,8 +17,7 @@ from dawg_orchestrator.api.parameters import Namespace, OfWarmRun, RunUid, Token
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.cluster.client import TESTRUNS
 from dawg_orchestrator.errors import NotFound
-from dawg_orchestrator.resources.testrun import PATCH_REF_PATTERN
-from dawg_orchestrator.store.patches import MAX_PATCH_BYTES
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES, PATCH_REF_PATTERN
 
 _KIND = "sha256:"
 _BEGINNING = b"diff --git "

@@ -21,6 +21,7 @@ from dawg_orchestrator.client.exits import USAGE, CommandFailed
 from dawg_orchestrator.client.testruns import Run, cancel_run, create_run, get_run
 from dawg_orchestrator.client.worktree import State, WorkTree
 from dawg_orchestrator.errors import DawgError, NotFound
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES
 
 JsonObject = dict[str, Any]
 LOOK_SECONDS = 2.0  # between looks at a run that has not ended
@@ -64,6 +65,7 @@ class Watch:
         tested = self._work.state()
         self._tell("watching", {"path": str(self._work.root), "commit": tested.head if tested else None})
         debounce = Debounce(self._wanted.delay, self._wanted.most_delay)
+        debounce.touched(time.monotonic())  # what changes before the watch stands is seen by a look thereafter
         folders = {self._work.root, self._work.git_dir}
         looking = watchfiles.watch(
             *folders, watch_filter=self._matters, debounce=_STEP_MILLISECONDS, step=50,
@@ -94,6 +96,10 @@ class Watch:
         head, wanted = start.state.head, self._wanted
         base = self._work.published(head, wanted.remote)
         change = self._work.patch_of_files(base) if start.kind == "files" else self._work.patch_of_commit(base, head)
+        if len(change) > MAX_PATCH_BYTES:
+            size, most = len(change) / 2**20, MAX_PATCH_BYTES >> 20
+            told = f"what the server lacks takes {size:.1f} MiB, and {most} MiB is the most"
+            raise CommandFailed(f"{told}; push a branch, or let git ignore what needs no test", USAGE)
         patch = self._door.send_patch(wanted.namespace, change) if change else None
         git = {**wanted.git, "revision": base}
         manifest = run_for(

@@ -101,7 +101,8 @@ class WorkTree:
 
     def ignored(self, paths: Iterable[Path]) -> set[Path]:
         """Those of the paths that git ignores."""
-        names = {os.fsencode(path.relative_to(self.root)): path for path in paths if path != self.root}
+        # "./", for git takes a colon at the beginning for a word to itself
+        names = {b"./" + os.fsencode(path.relative_to(self.root)): path for path in paths if path != self.root}
         if not names:
             return set()
         done = self._call("check-ignore", "-z", "--stdin", stdin=b"\0".join(names) + b"\0")
@@ -169,7 +170,7 @@ def run_git(
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
     """Run git in a folder, with none of what a hook or a shell around it has set; ``settings`` instead of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    quiet = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+    quiet = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     ours = [word for setting in (_SETTINGS if settings is None else settings) for word in ("-c", setting)]
     command = ["git", "--no-pager", *ours, *words]
     try:

@@ -12,6 +12,7 @@ from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityNa
 
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
 PATCH_REF_PATTERN = r"^sha256:[0-9a-f]{64}$"  # as the api answers who brings a patch
+MAX_PATCH_BYTES = 8 * 2**20
 MAX_TASKS = 1000
 MAX_TASK_ENTRIES = 256
 MAX_TOP_FAILURES = 20

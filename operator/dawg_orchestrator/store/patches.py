@@ -13,11 +13,11 @@ from typing import cast
 
 from sqlalchemy import Table, delete, select
 
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES
 from dawg_orchestrator.store import tables
 from dawg_orchestrator.store.blobs import BlobKey, Blobs
 from dawg_orchestrator.store.database import Database, Row
 
-MAX_PATCH_BYTES = 8 * 2**20
 _FORGOTTEN_AT_ONCE = 100
 _PATCHES = cast("Table", tables.Patch.__table__)
 

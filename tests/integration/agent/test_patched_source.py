@@ -14,12 +14,12 @@ import pytest
 
 from dawg_agent.checkout import check_out
 from dawg_agent.git import GitError
-from dawg_agent.patches import MAX_PATCH_BYTES, Patch, patch_of
+from dawg_agent.patches import Patch, patch_of
 from dawg_agent.trees import Tree, Trees
 from dawg_agent.upload import Door
 from dawg_orchestrator.resources.protocol import AttemptRef
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.testrun import GitSource
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES, GitSource
 from integration.agent.gitserver import GitServer, serve
 from integration.agent.uploads import TOKEN, serve_uploads
 from repositories import Repository, git, new_repository

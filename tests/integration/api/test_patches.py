@@ -10,7 +10,7 @@ import pytest
 
 from apiserver_double import ApiserverDouble
 from dawg_orchestrator.api.services import Services, now
-from dawg_orchestrator.store.patches import MAX_PATCH_BYTES
+from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES
 
 PATCH = b"diff --git a/a.txt b/a.txt\n--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-one\n+two\n"
 REF = "sha256:" + hashlib.sha256(PATCH).hexdigest()
