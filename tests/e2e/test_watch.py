@@ -66,7 +66,7 @@ def any_pool(request: pytest.FixtureRequest, story: Story) -> str:
     return story.given_pool(**more)
 
 
-def testrun_of(clone: Clone, pool: str, mark: str) -> str:
+def file_of_a_run(clone: Clone, pool: str, mark: str) -> str:
     """A file with a TestRun that passes where a.txt does not say that it is broken."""
     script = 'test "$(cat a.txt)" != broken && test "$(git rev-parse HEAD)" = "$DAWG_COMMIT"'
     file = clone.work.parent / "testrun.json"
@@ -79,7 +79,7 @@ def testrun_of(clone: Clone, pool: str, mark: str) -> str:
 
 def test_a_commit_that_fails_is_not_pushed_and_its_fix_is(story: Story, pool: str, clone: Clone) -> None:
     published = clone.repository.commits[-1]
-    file = testrun_of(clone, pool, story.mark)
+    file = file_of_a_run(clone, pool, story.mark)
     dawg("hooks", "install", str(clone.work))
     watching = start("watch", str(clone.work), "--url", clone.url, "-f", file, "-o", "json")
     assert watching.stdout is not None
@@ -111,7 +111,7 @@ def test_a_commit_that_fails_is_not_pushed_and_its_fix_is(story: Story, pool: st
 
 
 def test_the_commit_of_head_is_tested_at_once_whoever_has_it(story: Story, any_pool: str, clone: Clone) -> None:
-    file = testrun_of(clone, any_pool, story.mark)
+    file = file_of_a_run(clone, any_pool, story.mark)
     words = ("watch", str(clone.work), "--url", clone.url, "-f", file, "--once")
 
     clone.repository.commit({"a.txt": "broken", "new/file": "new"})

@@ -148,7 +148,7 @@ class _Aside:
         own = Path(self._work._one("rev-parse", "--path-format=absolute", "--git-path", "index"))  # noqa: SLF001
         store = self._work._one("rev-parse", "--path-format=absolute", "--git-path", "objects")  # noqa: SLF001
         if own.exists():
-            shutil.copyfile(own, index)
+            shutil.copy2(own, index)  # with its time, by which git tells which files it has to read again
         self.environment = {
             "GIT_INDEX_FILE": str(index), "GIT_OBJECT_DIRECTORY": str(objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(store),

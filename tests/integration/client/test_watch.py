@@ -212,11 +212,23 @@ def test_files_come_as_they_are_without_what_git_ignores(repository: Repository,
 
 
 def everything_about(work: Path) -> list[object]:
-    return [
-        (path, path.read_bytes(), path.stat().st_mtime_ns)
-        for path in sorted(work.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
+    return [(path, path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file() and not path.is_symlink()]
+
+
+def test_a_change_of_the_same_size_and_second_is_seen(repository: Repository) -> None:
+    work = WorkTree(repository.work)
+    second = 1_700_000_000
+    (repository.work / "a.txt").write_text("three")
+    os.utime(repository.work / "a.txt", (second, second))
+    git(repository.work, "update-index", "--refresh")
+    os.utime(repository.work / ".git/index", (second, second))
+    before = work.state()
+
+    (repository.work / "a.txt").write_text("other")
+    os.utime(repository.work / "a.txt", (second, second))
+
+    assert before is not None
+    assert work.state() != before
 
 
 def test_nothing_that_a_repository_says_is_run(repository: Repository, cluster: Cluster, tmp_path: Path) -> None:
@@ -275,7 +287,7 @@ def test_a_change_is_tested_and_a_newer_one_takes_its_place(repository: Reposito
 def test_what_git_ignores_starts_nothing(repository: Repository, cluster: Cluster) -> None:
     watch = a_watch(repository, cluster)
     (repository.work / "build").mkdir()
-    ignored = [repository.work / "noise.log", repository.work / "build/out\n"]
+    ignored = [repository.work / name for name in ("noise.log", "build/out\n", ":(glob)x.log", "-x.log")]
 
     assert not watch._any_counts(ignored)
     assert watch._any_counts([*ignored, repository.work / "a.txt"])
