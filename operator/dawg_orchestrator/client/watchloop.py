@@ -18,6 +18,7 @@ from dawg_orchestrator.client.changes import Debounce, Start, replaces_files, ru
 from dawg_orchestrator.client.connection import Cluster
 from dawg_orchestrator.client.door import Door
 from dawg_orchestrator.client.exits import USAGE, CommandFailed
+from dawg_orchestrator.client.terminal import one_line
 from dawg_orchestrator.client.testruns import Run, cancel_run, create_run, get_run
 from dawg_orchestrator.client.worktree import State, WorkTree
 from dawg_orchestrator.errors import DawgError, NotFound
@@ -63,6 +64,7 @@ class Watch:
         import watchfiles
 
         tested = self._work.state()
+        self._take_up()
         self._tell("watching", {"path": str(self._work.root), "commit": tested.head if tested else None})
         debounce = Debounce(self._wanted.delay, self._wanted.most_delay)
         debounce.touched(time.monotonic())  # what changes before the watch stands is seen by a look thereafter
@@ -103,7 +105,12 @@ class Watch:
         patch = self._door.send_patch(wanted.namespace, change) if change else None
         git = {**wanted.git, "revision": base}
         manifest = run_for(
-            wanted.template, start, namespace=wanted.namespace, git=git, patch=patch, watch=self._work.root.name[:253]
+            wanted.template,
+            start,
+            namespace=wanted.namespace,
+            git=git,
+            patch=patch,
+            watch=one_line(self._work.root.name),
         )
         run = create_run(self._cluster, manifest)
         self._under_way[run.name] = (start, run)
@@ -152,6 +159,18 @@ class Watch:
         if str(error) != self._told:
             self._told = str(error)
             self._tell("problem", {"message": self._told})
+
+    def _take_up(self) -> None:
+        """Go on with the run whose verdict an earlier watch has not lived to see."""
+        try:
+            block = mergeblock.read(self._file)
+            if block is None or not block.pending or not block.run or block.namespace != self._wanted.namespace:
+                return
+            run = get_run(self._cluster, block.namespace, block.run)
+        except DawgError as error:
+            self._problem(error)
+            return
+        self._under_way[run.name] = (Start("commit", State(block.commit, block.branch, "", "")), run)
 
     def _cancel_files(self) -> None:
         for name, (start, run) in list(self._under_way.items()):

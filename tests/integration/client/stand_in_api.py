@@ -1,7 +1,8 @@
 """Runs inside a pod in the api role's place: it says who asked, and breaks off answers at will. Standard library only.
 
-Path /v1/whoami: the token's subject. A patch that is brought: its length, and the token's subject. /v1/viewers-only: 401 for everybody but dawg-viewer. A run's log: LOG from
-``offset`` on, BREAK_AFTER bytes an answer, then the connection breaks, without the end that HTTP asks for.
+Path /v1/whoami: the token's subject. A patch that is brought: its length, and the token's subject. /v1/viewers-only:
+401 for everybody but dawg-viewer. A run's log: LOG from ``offset`` on, BREAK_AFTER bytes an answer, then the connection
+breaks, without the end that HTTP asks for.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def watching(watch: Watch, cluster: Cluster) -> Iterator[None]:
     thread = threading.Thread(target=watch.forever, args=[stopped])
     thread.start()
     try:
-        until(lambda: bool(cluster.told))
+        until(lambda: "watching" in [event for event, _ in cluster.told])
         yield
     finally:
         stopped.set()
@@ -338,6 +338,22 @@ def test_a_commit_is_blocked_until_its_run_or_a_later_one_allows_it(repository: 
 
     events = [event for event, _ in cluster.told]
     assert events == ["watching", "started", "blocked", "ended", "blocked", "started", "ended", "allowed"]
+
+
+def test_a_verdict_that_came_while_nobody_watched_is_taken_up(repository: Repository, cluster: Cluster) -> None:
+    file = repository.work / ".git/MERGE_BLOCKED"
+    repository.commit({"a.txt": "four"})
+    first = a_watch(repository, cluster)
+    run = first.start(next_commit(first))
+    block = mergeblock.read(file)
+    assert block is not None
+    assert block.pending
+    cluster.end(run.name, passed=True)
+
+    with watching(a_watch(repository, cluster), cluster):
+        until(lambda: not file.exists())
+
+    assert len(cluster.runs) == 1
 
 
 def test_a_pending_commit_may_be_let_through(repository: Repository, cluster: Cluster) -> None:
