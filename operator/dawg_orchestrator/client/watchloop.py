@@ -94,7 +94,7 @@ class Watch:
         return self._last
 
     def start(self, start: Start) -> Run:
-        """Start a run, and block the commit until its verdict is known."""
+        """Start a run, and block a commit that is not pushed yet until its verdict is known."""
         head, wanted = start.state.head, self._wanted
         base = self._work.published(head, wanted.remote)
         change = self._work.patch_of_files(base) if start.kind == "files" else self._work.patch_of_commit(base, head)
@@ -115,7 +115,7 @@ class Watch:
         run = create_run(self._cluster, manifest)
         self._under_way[run.name] = (start, run)
         self._tell("started", {**_named(start, run), "base": base, "patch": patch})
-        if start.kind == "commit" and wanted.block_pending:
+        if start.kind == "commit" and wanted.block_pending and base != head:
             self._keep_block(start, run)
         return run
 

@@ -211,15 +211,16 @@ def test_a_file_that_says_nothing_clear_blocks(content: str, repository: Reposit
 
 
 def test_a_link_is_not_followed(repository: Repository, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("do not tell")
-    (repository.work / ".git/MERGE_BLOCKED").symlink_to(tmp_path / "secret")
+    elsewhere = mergeblock.dumped(a_block("0" * 40, message="do not tell"))  # would let pass what is pushed here
+    (tmp_path / "elsewhere").write_text(elsewhere)
+    (repository.work / ".git/MERGE_BLOCKED").symlink_to(tmp_path / "elsewhere")
 
     code, said = attempt(repository.work, "push", "origin", "feature/x:other")
 
     assert code != 0
     assert "do not tell" not in said
     mergeblock.write(repository.work / ".git/MERGE_BLOCKED", a_block(repository.commits[0]))
-    assert (tmp_path / "secret").read_text() == "do not tell"
+    assert (tmp_path / "elsewhere").read_text() == elsewhere
 
 
 def test_what_a_block_says_cannot_talk_to_the_terminal(repository: Repository) -> None:

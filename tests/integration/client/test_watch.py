@@ -357,6 +357,7 @@ def test_a_verdict_that_came_while_nobody_watched_is_taken_up(repository: Reposi
 
 
 def test_a_pending_commit_may_be_let_through(repository: Repository, cluster: Cluster) -> None:
+    repository.commit({"a.txt": "four"})
     watch = a_watch(repository, cluster, block_pending=False)
     watch.start(next_commit(watch))
 
@@ -370,6 +371,13 @@ def test_a_change_that_is_too_large_is_refused_with_a_way_out(repository: Reposi
     with pytest.raises(CommandFailed, match="push a branch"):
         watch.start(next_commit(watch, "files"))
     assert cluster.runs == {}
+
+
+def test_a_commit_that_the_server_has_waits_for_no_verdict(repository: Repository, cluster: Cluster) -> None:
+    watch = a_watch(repository, cluster)
+    watch.start(next_commit(watch))
+
+    assert not (repository.work / ".git/MERGE_BLOCKED").exists()
 
 
 def test_files_block_nothing(repository: Repository, cluster: Cluster) -> None:
