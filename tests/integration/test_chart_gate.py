@@ -60,6 +60,12 @@ def test_a_gate_needs_the_verb_on_that_workflow(gated: RealCluster) -> None:
     assert objection(gated, run, "--as=gatekeeper") == ""
 
 
+def test_a_patched_source_cannot_gate_whoever_asks(gated: RealCluster) -> None:
+    source = {"git": {"url": "https://git.example/shop.git"}, "patchRef": "sha256:" + "0" * 64}
+    run = a_gated_run(workflowRef={"name": "checkout"}, source=source)
+    assert "spec.gate does not go with spec.source.patchRef" in objection(gated, run, "--as=gatekeeper")
+
+
 def test_a_run_without_a_gate_needs_no_such_right(gated: RealCluster) -> None:
     run = a_gated_run(tasks=[{"name": "a", "run": "true"}])
     del run["spec"]["gate"]

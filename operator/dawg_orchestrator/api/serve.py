@@ -228,6 +228,7 @@ async def _forget_the_old(services: Services) -> None:
                 await services.history.step_states.forget(now() - services.settings.step_state_retention)
                 await services.history.deliveries.forget(now() - services.settings.retention)
                 await services.history.wakes.forget(now() - _WAKES_KEPT)
+                await services.history.patches.forget(now() - services.settings.retention)
         except StoreError as error:
             _log.error("what is old is not deleted", error=str(error)[:300])
         await asyncio.sleep(_RETENTION_EVERY.total_seconds() if all_known else 1.0)

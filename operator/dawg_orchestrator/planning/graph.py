@@ -161,10 +161,9 @@ def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
 def check_run(spec: TestRunSpec) -> None:
     """All that can be wrong about a run besides its tasks; InvalidSpec."""
     _check_gate(spec)
+    _check_patch(spec)
     if spec.selection is not None and spec.selection.mode != "off":
         raise NotAvailable("spec.selection", "selecting tests is not part of this release; set mode: off")
-    if spec.source is not None and spec.source.patch_ref is not None:
-        raise NotAvailable("spec.source.patchRef", "patched sources are not part of this release; remove the field")
     _check_url(spec)
     _check_variables("spec.parameters", spec.parameters, "DAWG_PARAM_")
 
@@ -178,7 +177,14 @@ def _check_gate(spec: TestRunSpec) -> None:
     if spec.source is None or spec.source.git is None:
         raise InvalidSpec("spec.gate", "without spec.source.git there is no commit to publish the verdict for")
     if spec.source.patch_ref is not None:
-        raise InvalidSpec("spec.gate", "a patched source is no commit that could be merged; remove one of the two")
+        raise InvalidSpec(
+            "spec.gate", "with source.patchRef the run tests what no server has, so it proves nothing; remove the field"
+        )
+
+
+def _check_patch(spec: TestRunSpec) -> None:
+    if spec.source is not None and spec.source.patch_ref is not None and spec.source.git is None:
+        raise InvalidSpec("spec.source.patchRef", "a patch goes on top of a commit; name its repository in source.git")
 
 
 def _check_url(spec: TestRunSpec) -> None:

@@ -76,6 +76,7 @@ class SidecarOrder(Model):
     api_url: str
     git: GitSource | None = None
     commit: str | None = None  # set: check out exactly this; else resolve git.revision
+    patch: str | None = None  # set: put this patch, named as in source.patchRef, on top of the commit
     credentials: bool = False  # the git Secret is mounted at /dawg-git
     results: Results = Results()
     outputs: list[str] = Field(default_factory=list)

@@ -12,6 +12,8 @@ from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityNa
 
 GIT_URL_PATTERN = r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)"
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
+PATCH_REF_PATTERN = r"^sha256:[0-9a-f]{64}$"  # as the api answers who brings a patch
+MAX_PATCH_BYTES = 8 * 2**20
 MAX_TASKS = 1000
 MAX_TASK_ENTRIES = 256
 MAX_TOP_FAILURES = 20
@@ -46,7 +48,7 @@ class Source(Model):
     """What is tested."""
 
     git: GitSource | None = None
-    patch_ref: str | None = Field(default=None, max_length=512)
+    patch_ref: str | None = Field(default=None, max_length=71, pattern=PATCH_REF_PATTERN)
 
 
 class WorkflowReference(Model):

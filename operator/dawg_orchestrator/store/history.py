@@ -16,6 +16,7 @@ from dawg_orchestrator.store.entries import Entries
 from dawg_orchestrator.store.logfiles import LogFiles
 from dawg_orchestrator.store.logs import LogBytes, Logs
 from dawg_orchestrator.store.logtails import LogTails
+from dawg_orchestrator.store.patches import Patches
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
@@ -38,6 +39,7 @@ class History:
     entries: Entries
     deliveries: Deliveries
     wakes: Wakes
+    patches: Patches
 
     @classmethod
     async def open(
@@ -71,6 +73,7 @@ class History:
             Entries(database),
             Deliveries(database),
             Wakes(database),
+            Patches(database, blobs),
         )
 
     async def close(self) -> None:
