@@ -53,7 +53,7 @@ async def read_commits(
 ) -> CommitLog:
     """Read ``head`` and its ancestors, at most so many and for at most so long; raise GitError.
 
-    With the default limits it takes at most about 500 MiB, and far less of most repositories.
+    Memory is bounded by ``MOST_CHANGES``, one commit's files, and the blobs whose lines are remembered.
     """
     if not re.fullmatch(FULL_COMMIT_PATTERN, head):
         raise GitError(Reason.REVISION_NOT_FOUND, f"{head!r} is no full commit; resolve the revision first")

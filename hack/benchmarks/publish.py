@@ -32,7 +32,7 @@ def publish(result: dict[str, Any]) -> None:
         _fill(ANOMALIES, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
     part = result.get("risk")
     if part and "generated" not in part["details"]["projects"]:
-        _fill(RISK, [*(markdown(table) for table in part["details"]["tables"]), measured({"risk": part})])
+        _fill(RISK, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
 
 
 def _fill(page: Path, blocks: list[str]) -> None:
