@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.agentpool import PodTemplate, Volume
+from dawg_orchestrator.resources.agentpool import GitSecret, PodTemplate, Volume
 from dawg_orchestrator.resources.task import Readiness, ResourceAmounts, Scheduling, Service
 
 JsonObject = dict[str, Any]
 
+GIT_SECRETS_DIR = "/git-secrets"  # in the agent: a folder for each Secret
 _USER = 10001
 _TOKEN_SECONDS = 3600
 
@@ -134,3 +136,15 @@ def _probe(readiness: Readiness) -> JsonObject:
     else:
         check = {"exec": {"command": readiness.exec or []}}
     return {**check, "periodSeconds": 1, "failureThreshold": max(1, int(readiness.timeout.total_seconds()))}
+
+
+def hold_git_secrets(pod: JsonObject, secrets: Iterable[GitSecret]) -> None:
+    """Let the agent of the pod, and nobody else in it, see these Secrets, each as a folder.
+
+    One that is missing keeps no agent from starting: whoever names it is told.
+    """
+    for number, secret in enumerate(secrets):
+        volume = {"secretName": secret.name, "defaultMode": 0o440, "optional": True}
+        pod["volumes"].append({"name": f"git-{number}", "secret": volume})
+        mount = {"name": f"git-{number}", "mountPath": f"{GIT_SECRETS_DIR}/{secret.name}", "readOnly": True}
+        pod["containers"][0]["volumeMounts"].append(mount)

@@ -84,7 +84,7 @@ class PoolSecret(Model):
 
 
 class GitSecret(Model):
-    """A git Secret that runs in a Process pool may name; its agents hold it, its tests never see it."""
+    """A git Secret that runs in the pool, or triggers it looks after, may name; agents hold it, tests never see it."""
 
     name: ObjectName
 
@@ -115,9 +115,10 @@ class StepSecret(Model):
 
 
 class BuiltinSpec(Model):
-    """What the built-in steps of a Builtin pool hold: steps name a variable, and it holds a whole address."""
+    """What the agents of a Builtin pool hold: steps name a variable, which holds a whole address; triggers a Secret."""
 
     secrets: list[StepSecret] = Field(default_factory=list, max_length=64)
+    git_secrets: list[GitSecret] = Field(default_factory=list, max_length=16)
 
 
 class KueueSpec(Model):
