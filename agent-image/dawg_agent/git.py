@@ -175,20 +175,26 @@ class _Kept:
             self.data += chunk[: max(0, self.limit - len(self.data))]
 
 
-async def run_git(arguments: list[str], access: Access, folder: Path, timeout: float) -> Answer:  # noqa: ASYNC109
-    """Run one command in a folder; raise GitError when it takes longer than ``timeout`` seconds."""
+async def run_git(
+    arguments: list[str], access: Access, folder: Path, timeout: float, stdin: Path | None = None,  # noqa: ASYNC109
+) -> Answer:  # fmt: skip
+    """Run one command in a folder; raise GitError when it takes longer than ``timeout`` seconds.
+
+    ``stdin`` is a file that it reads.
+    """
     settings = [word for setting in _CONFIG for word in ("-c", setting)]
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *settings,
-        *arguments,
-        cwd=folder,
-        env=access.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+    with (stdin or Path(os.devnull)).open("rb") as given:
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *settings,
+            *arguments,
+            cwd=folder,
+            env=access.environment,
+            stdin=given,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     output, error = _Kept(OUTPUT_LIMIT), _Kept(ERROR_LIMIT)
