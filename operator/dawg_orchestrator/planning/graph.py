@@ -20,6 +20,7 @@ from dawg_orchestrator.planning import conditions
 from dawg_orchestrator.resources.steps import expressions, pool_that_carries, read_inputs, step_of
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec
+from dawg_orchestrator.resources.workflow import RiskRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,12 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Which tasks of a Workflow's run are for failures only and which come at its very end; its parameters' types."""
+    """Which tasks of a Workflow's run are for failures only and which come last; parameters' types, rules of risk."""
 
     on_failure: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
     types: Mapping[str, str] = field(default_factory=dict)
+    risk: tuple[RiskRule, ...] = ()
 
     def is_main(self, name: str) -> bool:
         """Whether the task is one of those that decide whether something has failed."""

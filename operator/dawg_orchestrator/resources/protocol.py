@@ -21,6 +21,7 @@ from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.task import Glob, Results
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, ExitCode, GitSource
+from dawg_orchestrator.resources.workflow import RiskRule
 
 SESSION_PATH = "/v1/agent"
 ALIVE_SECONDS = 3.0  # an agent says Alive this often
@@ -121,6 +122,9 @@ class StepOrder(Model):
     inputs: dict[str, Any] = Field(default_factory=dict)
     workflow: str | None = None
     tasks: dict[str, EndedTask] = Field(default_factory=dict)  # that have ended, by name; at most 256
+    git: GitSource | None = None  # the run's source, of steps that look at it
+    commit: str | None = None  # what git.revision names, where that is known
+    risk: list[RiskRule] = Field(default_factory=list)  # of the Workflow, for steps that look at the source
 
 
 class Held(Model):

@@ -117,7 +117,7 @@ def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
     ("fields", "spec"),
     [
         ({"tests": {"list": "pytest -q"}}, {}),
-        ({"uses": "predict-risks", "image": None}, {}),
+        ({"uses": "analyze-failure", "image": None}, {}),
         ({"cache": {"key": ["x"]}}, {}),
         ({}, {"selection": {"mode": "observe"}}),
     ],
