@@ -1,4 +1,4 @@
-"""Fits the model of `commitrisk` to a repository's own history, with scikit-learn; only the api does this.
+"""Fits the model of `commitrisk` to a repository's own history, with scikit-learn, which the controller never loads.
 
     samples in their order ──┬─► oldest 4/5 ──► model ──► judged on the newest 1/5 ──► card
                              └─► all ─────────► model ──► exported, with that card

@@ -174,14 +174,14 @@ def _check_gate(spec: TestRunSpec) -> None:
     """A gate opens merges: only the verdict of a Workflow on a commit that a repository has can do that."""
     if spec.gate is None:
         return
+    if spec.source is not None and spec.source.patch_ref is not None:
+        raise InvalidSpec(
+            "spec.gate", "with source.patchRef the run tests what no server has, so it proves nothing; remove the field"
+        )
     if spec.workflow_ref is None:
         raise InvalidSpec("spec.gate", "tasks of the run's own prove nothing about a merge; name a Workflow instead")
     if spec.source is None or spec.source.git is None:
         raise InvalidSpec("spec.gate", "without spec.source.git there is no commit to publish the verdict for")
-    if spec.source.patch_ref is not None:
-        raise InvalidSpec(
-            "spec.gate", "with source.patchRef the run tests what no server has, so it proves nothing; remove the field"
-        )
 
 
 def _check_patch(spec: TestRunSpec) -> None:

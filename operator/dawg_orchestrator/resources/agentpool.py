@@ -148,6 +148,11 @@ class AgentPoolSpec(Model):
             "self.trust == 'trusted' || !has(self.warm) || !has(self.warm.secrets) || size(self.warm.secrets) == 0",
             "the tasks of an untrusted pool get no Secrets",
         ),
+        rule(
+            "!has(self.builtin) || !has(self.builtin.forgeSecrets) || size(self.builtin.forgeSecrets) == 0"
+            " || !has(self.builtin.secrets) || !self.builtin.secrets.exists(one, one.env == 'OPENAI_API_KEY')",
+            "a language model's key and forgeSecrets never share a pod: make a pool for each",
+        ),
     )
 
     min_agents: int = Field(default=1, ge=0, le=1000)
