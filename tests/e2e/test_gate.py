@@ -148,11 +148,19 @@ def test_a_failing_push_holds_the_merge_with_a_reason_and_the_fix_allows_it(
     assert refused.status_code == 405, refused.text
     eventually(lambda: there.status(run)["gate"].get("published"), within=30)
     assert (there.status(run)["gate"]["state"], there.status(run)["gate"]["reason"]) == ("Closed", "MergeBlocked")
-    assert "gate" in dawg("status", run, "--namespace", release.namespace).stdout
+    assert f"Closed, MergeBlocked: tests is Failed; shown at {forge.url}/" in " ".join(
+        dawg("status", run, "--namespace", release.namespace).split()
+    )
+
+    predicted = next(entry for entry in status["tasks"] if entry["name"] == "predict")
+    assert predicted["verdict"] == "Passed", predicted
 
     fixed = commit(work, PASSES)
     forge.people.push(work, name, "feature/sum:feature/sum", by=developer)
-    there.then_finishes(run_of(release, fixed))
+    allowed = there.then_finishes(run_of(release, fixed))
+    assert (allowed["verdict"], allowed["mergeBlocked"]) == ("Passed", False), [
+        (entry["name"], entry["verdict"], entry["message"]) for entry in allowed["tasks"]
+    ]
     eventually(lambda: (shown(forge, name, fixed) or {}).get("status") == "success", within=60)
 
     merged = forge.people.merge(name, number, developer)

@@ -61,6 +61,7 @@ class Gates:
     def __init__(self, term: int, wake: Callable[[str], None], wake_run: Callable[[str], None]) -> None:
         self._term, self._wake, self._wake_run = term, wake, wake_run
         self._runs: dict[str, GatedRun] = {}  # by uid
+        self._missed: dict[str, GatedRun] = {}  # likewise
         self._of: dict[Target, dict[str, GatedRun]] = {}
         self._shown: dict[Target, _Shown] = {}
         self._serial = 0
@@ -90,11 +91,26 @@ class Gates:
         else:
             self._put(gated)
 
-    def gone(self, uid: str) -> None:
-        """A run was deleted; one without a verdict still decides, against the merge."""
+    def missed(self, uid: str) -> None:
+        """A run has left the watch: it has its verdict, or was deleted; the cluster knows which."""
         known = self._runs.get(uid)
-        if known is not None and known.allowed is None:
-            self._put(replace(known, gone=True))
+        if known is not None and known.allowed is None and not known.gone:
+            self._missed[uid] = known
+            self._wake(known.target.namespace)
+
+    def to_verify(self, namespace: str) -> list[GatedRun]:
+        """Those that nobody has asked the cluster about yet."""
+        return [run for uid, run in self._missed.items() if run.target.namespace == namespace and self._undecided(uid)]
+
+    def verified(self, uid: str, *, gone: bool) -> None:
+        """The cluster has been asked. A run that was deleted without a verdict still decides, against the merge."""
+        self._missed.pop(uid, None)
+        if gone and self._undecided(uid):
+            self._put(replace(self._runs[uid], gone=True))
+
+    def _undecided(self, uid: str) -> bool:
+        known = self._runs.get(uid)
+        return known is not None and known.allowed is None
 
     def stand_of(self, run: Run) -> GateStand:
         """How publishing fares for a run."""

@@ -41,6 +41,8 @@ class Publisher:
     async def look(self, namespace: str) -> datetime | None:
         """Send and settle what is due; when to look again though nothing happens."""
         gates = self._desk.gates
+        for run in gates.to_verify(namespace):
+            await self._verify(run)
         for run, gate in gates.to_settle(namespace):
             await self._settle(run, gate)
         for publication in list(gates.to_send(namespace, self._clock())):
@@ -51,6 +53,18 @@ class Publisher:
         """Before the run's own verdict is written: no older one may open its gate again, even across a restart."""
         for older, gate in self._desk.gates.older_unsettled(run):
             await self._settle(older, gate)
+
+    async def _verify(self, run: GatedRun) -> None:
+        """Has it ended, or was it deleted?"""
+        gone = False
+        try:
+            found = await self._cluster.get(TESTRUNS, run.target.namespace, run.name)
+            gone = found["metadata"]["uid"] != run.uid
+            if not gone and (found.get("status") or {}).get("verdict"):
+                self._desk.gates.see_finished(found, self._clock())
+        except NotFound:
+            gone = True
+        self._desk.gates.verified(run.uid, gone=gone)
 
     async def _send(self, publication: Publication) -> None:
         gates, target = self._desk.gates, publication.target

@@ -262,7 +262,7 @@ class Reconciler:
         """The run was deleted: its agents stop, its Jobs go by ownership."""
         run = self._desk.runs.get(uid)
         held = [self._desk.table.holder((uid, index)) for index in range(len(run.states))] if run else []
-        self._desk.gates.gone(uid)
+        self._desk.gates.missed(uid)
         self._desk.drop_run(uid)
         for lease in held:
             if lease is not None:

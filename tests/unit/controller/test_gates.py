@@ -206,6 +206,22 @@ async def test_a_run_that_is_deleted_before_its_verdict_closes_the_gate() -> Non
     assert made.forge.shows[COMMITS[0]] == "failure"
 
 
+async def test_a_run_that_leaves_the_watch_with_its_verdict_was_not_deleted() -> None:
+    made = Gated()
+    run = made.create()
+    await made.settle()
+    made.say(run, "Approved")
+
+    made.desk.gates.missed(made.known(run).uid)
+    told: list[str] = []
+    for _ in range(20):
+        await made.look(1)
+        told += [message.state for _, message in made.sent]
+        made.answer()
+
+    assert (set(told), made.forge.shows[COMMITS[0]]) == ({"success"}, "success")
+
+
 async def test_what_the_forge_does_not_take_is_told_and_tried_again() -> None:
     made = Gated()
     run = made.create()
