@@ -105,9 +105,9 @@ def watching(release: Release) -> tuple[str, str]:
 
 
 def shown(forge: ForgeInCluster, repository: str, commit: str) -> dict[str, Any] | None:
-    """What the forge shows for a commit."""
-    statuses = forge.people.call("GET", f"/repos/{repository}/commits/{commit}/statuses")
-    return next((one for one in statuses if one["context"] == CONTEXT), None)
+    """What the forge shows for a commit: the newest of each context."""
+    combined = forge.people.call("GET", f"/repos/{repository}/commits/{commit}/status")
+    return next((one for one in combined["statuses"] or () if one["context"] == CONTEXT), None)
 
 
 def run_of(release: Release, commit: str) -> str:
@@ -138,7 +138,10 @@ def test_a_failing_push_holds_the_merge_with_a_reason_and_the_fix_allows_it(
     number = forge.people.open_pull_request(name, "feature/sum", by=developer)
     run = run_of(release, broken)
     status = there.then_finishes(run)
-    eventually(lambda: shown(forge, name, broken)["status"] == "failure", within=60)
+    eventually(
+        lambda: shown(forge, name, broken)["status"] == "failure", within=60,
+        told=lambda: f"{shown(forge, name, broken)} {there.status(run)['gate']}",
+    )  # fmt: skip
 
     blocked = next(c for c in status["conditions"] if c["type"] == "MergeAllowed")
     assert (status["verdict"], status["mergeBlocked"], blocked["status"]) == ("Failed", True, "False")
@@ -161,7 +164,10 @@ def test_a_failing_push_holds_the_merge_with_a_reason_and_the_fix_allows_it(
     assert (allowed["verdict"], allowed["mergeBlocked"]) == ("Passed", False), [
         (entry["name"], entry["verdict"], entry["message"]) for entry in allowed["tasks"]
     ]
-    eventually(lambda: (shown(forge, name, fixed) or {}).get("status") == "success", within=60)
+    eventually(
+        lambda: (shown(forge, name, fixed) or {}).get("status") == "success", within=60,
+        told=lambda: f"{shown(forge, name, fixed)} {there.status(run_of(release, fixed))['gate']}",
+    )  # fmt: skip
 
     merged = forge.people.merge(name, number, developer)
     assert merged.is_success, merged.text
