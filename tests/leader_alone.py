@@ -159,7 +159,7 @@ class LeaderAlone:
             self._hear()
             key = self.queue._next()
             if isinstance(key, Key):
-                if key.kind in ("TestRun", "QueuedRun", "Workflow"):
+                if key.kind in ("TestRun", "QueuedRun", "Workflow", "Gates"):
                     await self.reconcile(key)
                 self.queue.done(key)
             elif isinstance(key, datetime) and key <= until:

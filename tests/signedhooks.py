@@ -33,3 +33,13 @@ def github_headers(
         "X-GitHub-Event": event, "X-GitHub-Delivery": delivery, "X-Hub-Signature-256": digest(body, secret),
         "Content-Type": "application/json",
     }  # fmt: skip
+
+
+def gitlab_headers(
+    _: bytes, *, secret: bytes = SECRET, delivery: str = "l-1", event: str = "released"
+) -> dict[str, str]:
+    """As GitLab sends them: the secret itself."""
+    return {
+        "X-Gitlab-Event": event, "X-Gitlab-Event-UUID": delivery, "X-Gitlab-Token": secret.decode(),
+        "Content-Type": "application/json",
+    }  # fmt: skip

@@ -23,16 +23,18 @@ from dawg_agent.desk import Desk
 from dawg_agent.health import serve_health
 from dawg_agent.kube import Kube
 from dawg_agent.podwatch import PodWatch
+from dawg_agent.publishing import Publishing
 from dawg_agent.session import Session
 from dawg_agent.settings import AgentSettings
 from dawg_agent.step import Bench, StepAttempt, open_bench
 from dawg_agent.supervise import Supervisor
 from dawg_agent.upload import Door
 from dawg_agent.warm import WarmAttempt, Workshop
+from dawg_agent.watching import Watching
 from dawg_agent.workshop import open_workshop
 from dawg_orchestrator import __version__
 from dawg_orchestrator.resources.model import Model
-from dawg_orchestrator.resources.protocol import Grant, Held, LeaseId, Progress
+from dawg_orchestrator.resources.protocol import Duties, Grant, Held, LeaseId, Progress, Publish
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 
@@ -79,7 +81,12 @@ class Agent:
         self._workshop = workshop
         self._bench = bench
         self._desk = Desk(settings.pool, workshop.slots.usable if workshop else settings.slots, __version__)
-        self._session = Session(settings, self._desk, self._begin, self._stop, self._look_whether_drained)
+        self._session = Session(
+            settings, self._desk, self._begin, self._stop, self._look_whether_drained, self._take_duties, self._publish
+        )
+        steps = settings.steps
+        self._watching = Watching(self._session.send, steps.git_secrets_dir, steps.mirrors_dir) if steps else None
+        self._publishing = Publishing(self._session.send, steps.forge_secrets_dir) if steps else None
         self._working: dict[LeaseId, tuple[Work, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = False
@@ -92,8 +99,8 @@ class Agent:
 
     async def live(self, stopping: asyncio.Event) -> None:
         """Work until told to stop, then leave in order."""
-        watching = () if self._bench else (self._pods.keep(),)  # steps have no pods
-        lasting = [asyncio.create_task(work) for work in (*watching, self._session.keep(), self._tidy())]
+        own = self._watching.listen(self._door) if self._watching is not None else self._pods.keep()
+        lasting = [asyncio.create_task(work) for work in (own, self._session.keep(), self._tidy())]
         told = asyncio.create_task(stopping.wait())
         try:
             done, _ = await asyncio.wait({told, *lasting}, return_when="FIRST_COMPLETED")
@@ -101,6 +108,10 @@ class Agent:
                 task.result()  # none of them ends by itself: this raises why
             await self._leave()
         finally:
+            if self._watching is not None:
+                await self._watching.close()
+            if self._publishing is not None:
+                await self._publishing.close()
             everything = [told, *lasting, *self._tasks]
             for task in everything:
                 task.cancel()
@@ -183,6 +194,14 @@ class Agent:
         if self._workshop is not None:
             self._desk.slots = self._workshop.slots.usable
             self._start(self._session.say_alive())
+
+    def _take_duties(self, duties: Duties) -> None:
+        if self._watching is not None:
+            self._watching.take(duties)
+
+    def _publish(self, message: Publish) -> None:
+        if self._publishing is not None:
+            self._publishing.take(message)
 
     def _look_whether_drained(self) -> None:
         self._start(self._session.say_drained())

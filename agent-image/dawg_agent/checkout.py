@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from dawg_agent.git import Access, Answer, GitError, classify, explained, prepare_access, readable, run_git
+from dawg_agent.patches import Patch
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, GitSource
 
 TRIES = 3
 FIRST_PAUSE = 1.0  # seconds before the second try, then three times as long
 LOCAL_TIMEOUT = 300.0  # seconds for what git does on the volume
+PATCH_MEMORY = 320 * 2**20  # bytes; a small patch may unpack to any size
 _SOURCE = "refs/dawg/source"
 _ABBREVIATED = re.compile(r"^[0-9a-f]{4,64}$")
 _NEEDS_FULL_FETCH = (
@@ -81,6 +83,16 @@ class Checkout:
         """Fetch one commit from another repository on this machine."""
         options = ("--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head")  # FETCH_HEAD would tell our paths
         await self._local("fetch", *options, "--end-of-options", str(mirror), f"{reference}:{_SOURCE}")
+
+    async def apply(self, patch: bytes, scratch: Path) -> None:
+        """Put a patch on top of the commit that is shown, which stays HEAD; git refuses what leads out of the tree."""
+        file = scratch / "patch"
+        await asyncio.to_thread(file.write_bytes, patch)
+        words = ("apply", "--index", "--binary", "--whitespace=nowarn", "--", str(file))
+        answer = await run_git(list(words), self._access, self._folder, LOCAL_TIMEOUT, memory=PATCH_MEMORY)
+        if answer.code:
+            told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
+            raise GitError(Reason.PATCH_REFUSED, f"the patch of spec.source.patchRef does not fit its commit: {told}")
 
     async def show(self, commit: str) -> None:
         """Put a commit's files into the folder."""
@@ -189,12 +201,14 @@ async def persevere(attempt: Callable[[int], Awaitable[T]]) -> T:
 
 
 async def check_out(
-    source: GitSource, commit: str | None, secret: Path | None, folder: Path, patience: timedelta
-) -> str:
+    source: GitSource, commit: str | None, secret: Path | None, folder: Path, patience: timedelta,
+    patch: Patch | None = None,
+) -> str:  # fmt: skip
     """Put the tree of ``commit``, or else of what the revision names, into ``folder``; return its full commit.
 
-    Raise GitError after a few tries.
+    With a ``patch`` the tree is the commit's with that on top. Raise GitError after a few tries.
     """
+    change = await patch.fetch() if patch is not None else None
     with tempfile.TemporaryDirectory(prefix="dawg-git-") as scratch:
         access = prepare_access(source.url, secret, Path(scratch))
 
@@ -204,6 +218,8 @@ async def check_out(
             await checkout.create()
             found = await checkout.fetch(commit or source.revision)
             await checkout.show(found)
+            if change is not None:
+                await checkout.apply(change, Path(scratch))
             return found
 
         return await persevere(once)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 from dawg_agent.handing import Sending, handed_name
 from dawg_agent.reports import ReportBook, ReportError, read_report
 from dawg_agent.volume import OutsideTheTree, Volume, open_inside
+from dawg_orchestrator.resources.globs import glob_pattern
 from dawg_orchestrator.resources.protocol import SidecarOrder
 from dawg_orchestrator.resources.results import FullReport, ReportSummary
 from dawg_orchestrator.resources.testrun import OUTPUTS_PER_TASK
@@ -42,51 +40,6 @@ class Collected:
     report: FullReport | None
     sendings: list[Sending] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # sentences about what was over a budget
-
-
-@functools.lru_cache(maxsize=256)
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Compile a glob: ``**/`` any folders, ``*`` and ``?`` within one name, ``[…]`` one character.
-
-    What stands between two wildcards is taken where it first fits (an atomic group), and never looked for again: other
-    places would not help, and to try them all takes for ever.
-    """
-    *folders, last = glob.removeprefix("./").split("/")
-    text = run = ""
-    floats = False
-    for folder in folders:
-        if folder != "**":
-            run += _one_name(folder) + "/"
-            continue
-        text += f"(?>(?:[^/]+/)*?{run})" if floats and run else run
-        floats, run = True, ""
-    run += ".*" if last == "**" else _one_name(last)
-    text += f"(?:[^/]+/)*?{run}" if floats else run
-    with warnings.catch_warnings(action="ignore"):  # of classes that a later Python may read otherwise
-        try:
-            return re.compile(f"(?:{text})\\Z", re.DOTALL)
-        except re.error:
-            return re.compile(re.escape(glob) + r"\Z")
-
-
-def _one_name(glob: str) -> str:
-    """The expression for one step of a path."""
-    pieces, at = [""], 0
-    while at < len(glob):
-        if glob[at] == "*":
-            pieces, at = [*pieces, ""] if pieces[-1] or len(pieces) == 1 else pieces, at + 1
-        elif glob[at] == "?":
-            pieces[-1], at = pieces[-1] + "[^/]", at + 1
-        elif glob[at] == "[" and (end := glob.find("]", at + 2)) > 0:
-            inside = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            negated = inside[0] in "!^"
-            pieces[-1], at = pieces[-1] + (f"[^/{inside[1:]}]" if negated else f"[{inside}]"), end + 1
-        else:
-            pieces[-1], at = pieces[-1] + re.escape(glob[at]), at + 1
-    first, *others = pieces
-    if not others:
-        return first
-    return first + "".join(f"(?>[^/]*?{piece})" for piece in others[:-1]) + f"[^/]*{others[-1]}"
 
 
 def walk(root: Path) -> Iterator[Found]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import shlex
 import signal
 import sys
@@ -175,20 +176,31 @@ class _Kept:
             self.data += chunk[: max(0, self.limit - len(self.data))]
 
 
-async def run_git(arguments: list[str], access: Access, folder: Path, timeout: float) -> Answer:  # noqa: ASYNC109
-    """Run one command in a folder; raise GitError when it takes longer than ``timeout`` seconds."""
+async def run_git(
+    arguments: list[str], access: Access, folder: Path, timeout: float,  # noqa: ASYNC109
+    memory: int | None = None, stdin: Path | None = None,
+) -> Answer:  # fmt: skip
+    """Run one command in a folder; raise GitError when it takes longer than ``timeout`` seconds.
+
+    ``memory`` is the most bytes that git may hold itself; what it maps of its packs does not count. ``stdin`` is a file
+    that it reads.
+    """
     settings = [word for setting in _CONFIG for word in ("-c", setting)]
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *settings,
-        *arguments,
-        cwd=folder,
-        env=access.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+    with (stdin or Path(os.devnull)).open("rb") as given:
+        process = await asyncio.create_subprocess_exec(
+            "git",
+            *settings,
+            *arguments,
+            cwd=folder,
+            env=access.environment,
+            stdin=given,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    if memory is not None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     output, error = _Kept(OUTPUT_LIMIT), _Kept(ERROR_LIMIT)

@@ -28,9 +28,11 @@ from dawg_orchestrator.resources.protocol import (
     Cancel,
     Drain,
     Drained,
+    Duties,
     Grant,
     LeaseId,
     NotLeader,
+    Publish,
     Report,
     Welcome,
 )
@@ -76,10 +78,13 @@ class Session:
         on_grant: Callable[[Grant], None],
         on_cancel: Callable[[LeaseId, bool], None],
         on_answer: Callable[[], None],
+        on_duties: Callable[[Duties], None],
+        on_publish: Callable[[Publish], None],
     ) -> None:
         self._settings = settings
         self._desk = desk
         self._on_grant, self._on_cancel, self._on_answer = on_grant, on_cancel, on_answer
+        self._on_duties, self._on_publish = on_duties, on_publish
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._sending = asyncio.Lock()
         self._drained_said = False
@@ -220,6 +225,10 @@ class Session:
                 self._desk.draining = not said.undo
                 self._drained_said = False
                 self._on_answer()
+            case Duties():
+                self._on_duties(said)
+            case Publish():
+                self._on_publish(said)
             case _:
                 pass
 

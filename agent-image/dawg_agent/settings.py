@@ -63,6 +63,9 @@ class StepSettings:
     """What an agent that carries out built-in steps holds."""
 
     addresses: Mapping[str, str] = field(repr=False)  # what the pool's Secrets hold, by the name that steps use
+    git_secrets_dir: Path  # a folder for each Secret that triggers may name
+    forge_secrets_dir: Path  # a folder for each Secret by which forges are written to
+    mirrors_dir: Path  # of repositories that are watched
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,12 @@ def read_agent_settings(environ: Mapping[str, str]) -> AgentSettings:
 def _read_step_settings(env: _Environment) -> StepSettings:
     """Only the variables that the pool's Secrets fill: a step must never read another one, such as the agent's own."""
     listed = [name.strip() for name in env.text("DAWG_STEP_SECRETS", " ").split(",")]
-    return StepSettings({name: env.text(name, " ").strip() for name in listed if name})
+    return StepSettings(
+        {name: env.text(name, " ").strip() for name in listed if name},
+        git_secrets_dir=env.path("DAWG_GIT_SECRETS_DIR", "/git-secrets"),
+        forge_secrets_dir=env.path("DAWG_FORGE_SECRETS_DIR", "/forge-secrets"),
+        mirrors_dir=env.path("DAWG_MIRRORS_DIR", "/mirrors"),
+    )
 
 
 def _read_warm_settings(env: _Environment) -> WarmSettings:

@@ -81,7 +81,15 @@ class Sidecar:
         if order.git is None:
             return None
         secret = self.settings.git_secret if order.credentials else None
-        commit = await check_out(order.git, order.commit, secret, volume.workspace, self.settings.checkout_timeout)
+        patience = self.settings.checkout_timeout
+        async with contextlib.AsyncExitStack() as opened:
+            patch = None
+            if order.patch is not None:
+                from dawg_agent.courier import open_door
+                from dawg_agent.patches import patch_of
+
+                patch = patch_of(order.patch, await opened.enter_async_context(open_door(self.settings)), order.attempt)
+            commit = await check_out(order.git, order.commit, secret, volume.workspace, patience, patch)
         inside = volume.working_dir.resolve().is_relative_to(volume.workspace.resolve())
         if not inside or not volume.working_dir.is_dir():
             told = f"commit {commit} has no folder {order.git.sub_path!r}; correct spec.source.git.subPath"

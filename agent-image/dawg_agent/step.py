@@ -11,13 +11,16 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from dawg_agent.histories import Histories
 from dawg_agent.kube import Kube
+from dawg_agent.llm import Llm, llm_of
 from dawg_agent.settings import StepSettings
-from dawg_agent.steps.about import About, CarryOut, StepOutcome
+from dawg_agent.steps.about import About, CarryOut, Source, StepOutcome
 from dawg_agent.steps.addresses import Addresses, RedactedLogs
 from dawg_agent.steps.faults import StepBroken, StepFailed
 from dawg_agent.steps.kept import Kept
@@ -40,6 +43,9 @@ class Bench:
     addresses: Addresses
     kept: Kept
     kube: Kube
+    histories: Histories | None = None  # of repositories, for steps that look at the run's source
+    git_secrets: Path | None = None  # a folder for each Secret
+    llm: Llm | None = None
 
 
 def open_bench(settings: StepSettings, kube: Kube, door: Door) -> Bench:
@@ -48,7 +54,10 @@ def open_bench(settings: StepSettings, kube: Kube, door: Door) -> Bench:
 
     addresses = Addresses(settings.addresses)
     logging.getLogger().addHandler(RedactedLogs(addresses))
-    return Bench(CARRY_OUT, addresses, Kept(door), kube)
+    histories = Histories(settings.mirrors_dir / "histories")
+    return Bench(
+        CARRY_OUT, addresses, Kept(door), kube, histories, settings.git_secrets_dir, llm_of(settings.addresses)
+    )  # fmt: skip
 
 
 class StepAttempt:
@@ -116,8 +125,16 @@ class StepAttempt:
         return About(
             namespace=attempt.namespace, run=attempt.run, run_uid=attempt.run_uid, index=attempt.index,
             task=self._task, workflow=order.workflow, tasks=order.tasks,
-            addresses=self._addresses, kept=bench.kept, kube=bench.kube,
+            addresses=self._addresses, kept=bench.kept, kube=bench.kube, source=self._source(), llm=bench.llm,
         )  # fmt: skip
+
+    def _source(self) -> Source | None:
+        git, bench = self._order.git, self._bench
+        if git is None or bench.histories is None:
+            return None
+        named = git.credentials_secret_ref
+        secret = bench.git_secrets / named.name if named is not None and bench.git_secrets is not None else None
+        return Source(git, self._order.commit, secret, bench.histories, self._order.risk)
 
     def _result(self, outcome: StepOutcome) -> TaskResult:
         summary = ReportSummary(
@@ -128,7 +145,8 @@ class StepAttempt:
             ],
             outputs={name: self._addresses.redacted(value) for name, value in outcome.outputs.items()},
         )
-        return self._facts(exit_code=0 if outcome.passed else 1, message=outcome.message, summary=summary)
+        code = 0 if outcome.passed else 1
+        return self._facts(exit_code=code, message=outcome.message, summary=summary, commit=outcome.commit)
 
     def _broken(self, message: str) -> TaskResult:
         return self._facts(infrastructure=Reason.STEP_BROKEN, message=message)

@@ -1,7 +1,7 @@
 """Trees for tests in this agent's own pod: a commit is fetched and packed once, and given out as a descriptor.
 
     PLACE          bare mirror: the commits that were fetched, so that the next one brings only what is new
-    PLACE.COMMIT   tree pack, ready to be given out
+    PLACE.COMMIT   tree pack, ready to be given out; PLACE.COMMIT-PATCH the same with a patch on top
 
 A place is a repository as it is seen with one Secret's contents. Who has not got the Secret, or has another, looks into
 another place, and so finds only what the server itself gave to its like.
@@ -29,6 +29,7 @@ from dawg_agent.checkout import Checkout, persevere
 from dawg_agent.courier import fetch_input
 from dawg_agent.git import Access, prepare_access
 from dawg_agent.handing import InputNotFetched
+from dawg_agent.patches import Patch
 from dawg_agent.shelf import Shelf, delete, size_of
 from dawg_agent.treepack import write_pack
 from dawg_agent.upload import Door
@@ -78,6 +79,20 @@ class _Origin:
         return prepare_access(self.url, bench / "secret" if self.credentials else None, bench / "access")
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A commit as it is seen in an origin, and the patch on top of it, if there is one."""
+
+    origin: _Origin
+    commit: str
+    patch: Patch | None
+
+    @property
+    def name(self) -> str:
+        on_top = f"-{self.patch.sha256}" if self.patch is not None else ""
+        return f"{self.origin.place}.{self.commit}{on_top}"
+
+
 class _Mirror(Checkout):
     """A bare repository that keeps every commit it has fetched."""
 
@@ -118,10 +133,13 @@ class Trees:
     def __init__(self, folder: Path, budget: int) -> None:
         self._shelf = Shelf(folder, budget)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._making: dict[tuple[str, str], _Making] = {}
+        self._making: dict[str, _Making] = {}
 
-    async def take(self, source: GitSource, commit: str | None, secret: Path | None, patience: timedelta) -> Tree:
-        """Return the tree of ``commit``, or else of what the revision names now.
+    async def take(
+        self, source: GitSource, commit: str | None, secret: Path | None, patience: timedelta,
+        patch: Patch | None = None,
+    ) -> Tree:  # fmt: skip
+        """Return the tree of ``commit``, or else of what the revision names now; with a patch that is put on top.
 
         Raise GitError, or OSError when the folder cannot be written.
         """
@@ -131,14 +149,15 @@ class Trees:
         if not re.fullmatch(FULL_COMMIT_PATTERN, found):
             # never shared: who asks later may have pushed meanwhile, and means that
             found = await persevere(functools.partial(self._resolve, origin, found))
-        handle = self._shelf.open(f"{origin.place}.{found}")
-        return Tree(found, handle) if handle is not None else await self._join(origin, found)
+        wanted = _Wanted(origin, found, patch)
+        handle = self._shelf.open(wanted.name)
+        return Tree(found, handle) if handle is not None else await self._join(wanted)
 
-    async def _join(self, origin: _Origin, commit: str) -> Tree:
+    async def _join(self, wanted: _Wanted) -> Tree:
         """Wait for the tree with all who want it; when nobody is left, nobody makes it."""
-        key = origin.place, commit
+        key = wanted.name
         if (making := self._making.get(key)) is None:
-            task = asyncio.create_task(persevere(functools.partial(self._make, origin, commit)))
+            task = asyncio.create_task(persevere(functools.partial(self._make, wanted)))
             making = self._making[key] = _Making(task)
         making.waiting += 1
         try:
@@ -156,7 +175,9 @@ class Trees:
             async with self._mirror(origin, access, bench, anew=not tries_left) as mirror:
                 return await mirror.fetch(revision)
 
-    async def _make(self, origin: _Origin, commit: str, tries_left: int) -> Tree:
+    async def _make(self, wanted: _Wanted, tries_left: int) -> Tree:
+        origin, commit = wanted.origin, wanted.commit
+        change = await wanted.patch.fetch() if wanted.patch is not None else None
         with self._shelf.bench() as bench:
             access, folder = origin.access(bench), bench / "tree"
             near = replace(access, environment=access.environment | {"GIT_ALLOW_PROTOCOL": "file"})
@@ -167,7 +188,9 @@ class Trees:
                 await mirror.fetch(commit)
                 await checkout.copy(mirror.folder, f"{_COMMITS}/{commit}")
             await checkout.show(commit)
-            return await self._keep(f"{origin.place}.{commit}", commit, bench)
+            if change is not None:
+                await checkout.apply(change, bench)
+            return await self._keep(wanted.name, commit, bench)
 
     @asynccontextmanager
     async def _mirror(self, origin: _Origin, access: Access, bench: Path, *, anew: bool) -> AsyncIterator[_Mirror]:

@@ -166,6 +166,17 @@ class Door:
             async for piece in response.content.iter_chunked(CHUNK):
                 await asyncio.to_thread(into.write, piece)
 
+    async def fetch_patch(self, attempt: AttemptRef, limit: int) -> bytes:
+        """Return the patch that the attempt's run names; DoorRefused if there is none, or more than ``limit`` bytes."""
+        patch = bytearray()
+        place, params = f"uploads/{attempt.run_uid}/patch", self._name(attempt.run)
+        async with self._request("GET", place, params=params) as response:
+            async for piece in response.content.iter_chunked(CHUNK):
+                patch += piece
+                if len(patch) > limit:
+                    raise DoorRefused(response.status, f"the patch is larger than {limit} bytes")
+        return bytes(patch)
+
     async def log_size(self, attempt: AttemptRef, job: Mapping[str, str]) -> tuple[int, bool]:
         """Return how many bytes of the log are stored, and whether it is complete."""
         answer = await self._call("GET", f"{_place(attempt)}/log", params=job)

@@ -21,6 +21,7 @@ from dawg_agent.collect import Collected, collect
 from dawg_agent.courier import deliver
 from dawg_agent.git import GitError
 from dawg_agent.handing import InputNotFetched
+from dawg_agent.patches import patch_of
 from dawg_agent.slots import CannotStart, Ended, RunOrder, Slot, SlotLost, Slots
 from dawg_agent.spool import Spool, SpoolCarrier
 from dawg_agent.trees import Trees, pack_inputs
@@ -116,7 +117,8 @@ class WarmAttempt:
         trees: list[int] = []
         if sidecar.git is not None:
             secret = self._shop.git_secrets / self._order.git_secret if self._order.git_secret else None
-            tree = await self._shop.trees.take(sidecar.git, sidecar.commit, secret, CHECKOUT_PATIENCE)
+            patch = patch_of(sidecar.patch, self._shop.door, self._held.attempt)
+            tree = await self._shop.trees.take(sidecar.git, sidecar.commit, secret, CHECKOUT_PATIENCE, patch)
             if self._commit is None:
                 self._commit = tree.commit
                 self._say(Reason.STARTING)  # others wait for this commit

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import (
     anomalies,
+    commits,
     crowd,
     edges,
     jobs,
@@ -22,6 +23,7 @@ from benchmarks import (
     plans,
     publish,
     ranges,
+    risk,
     starts,
     tables,
     takeover,
@@ -50,6 +52,7 @@ PARTS = {
     "plan": "how long one look at a run of 1,000 tasks takes",
     "timing": "what smart Schedules gain over fixed times, in a simulation",
     "anomalies": "how well anomalies of metrics are found, beside a moving z-score",
+    "risk": "how well the risk of commits is told, beside a logistic regression and the number of lines added",
 }
 _AGENTS, _SLOTS = 2, 4
 EXAMPLES = """\
@@ -61,18 +64,21 @@ examples:
   hack/bench start --check         measure, then compare
   hack/bench anomalies --data DIR  on the labelled series in DIR or in DIR/metric-anomalies, which are laid out as in
                                    the Numenta Anomaly Benchmark; without --data on a few that are generated
-  hack/bench --publish             put what build/bench.json holds into docs/performance.md and docs/anomalies.md
+  hack/bench risk --data DIR       on the commits in DIR or in DIR/commit-risk, one file a project; without --data on
+                                   some that are generated
+  hack/bench --publish             put what build/bench.json holds into docs/performance.md, docs/anomalies.md and
+                                   docs/risk.md
 
-Needs the cluster of hack/up, but for the parts plan, timing and anomalies. Figures of speed are ratios to bare Jobs of
-the same run on the same machine; they and all samples are in build/bench.json, which keeps the last measurement of each
-part.
+Needs the cluster of hack/up, but for the parts plan, timing, anomalies and risk. Figures of speed are ratios to bare
+Jobs of the same run on the same machine; they and all samples are in build/bench.json, which keeps the last measurement
+of each part.
 """
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hack/bench", epilog=EXAMPLES,
-        description="Measure how fast runs are, what smart Schedules gain, and how well anomalies are found.",
+        description="Measure how fast runs are, what smart Schedules gain, and how good models are.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     told = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
@@ -85,7 +91,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--live", type=int, default=10_000, help="runs of the part crowd (default: 10000)")
     parser.add_argument("--kills", type=int, default=6, help="of the leader, in the part takeover (default: 6)")
     parser.add_argument("--seeds", type=int, default=8, help="of the part timing (default: 8)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="public data for the part anomalies")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="public data for anomalies and risk")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="how to print (default: table)")
     parser.add_argument("--check", nargs="?", const=RESULT, type=Path, metavar="FILE",
                         help="compare with ranges.toml, and fail when a figure is out of its range")  # fmt: skip
@@ -129,7 +135,7 @@ def _image() -> str:
 
 def _measure(options: argparse.Namespace) -> None:
     alone: dict[str, Callable[[argparse.Namespace, Step], Part]] = {
-        "plan": _plans, "timing": _timing, "anomalies": _anomalies,
+        "plan": _plans, "timing": _timing, "anomalies": _anomalies, "risk": _risk,
     }  # fmt: skip
     names = options.parts or list(PARTS)
     for name in names:
@@ -201,6 +207,13 @@ def _anomalies(options: argparse.Namespace, current: Step) -> Part:
         return anomalies.measure(labelled.generated(), (), "anomalies.generated", _note(current))
     series = labelled.read(options.data)
     return anomalies.measure(series, labelled.held_out(series), "anomalies", _note(current))
+
+
+def _risk(options: argparse.Namespace, current: Step) -> Part:
+    if options.data is None:
+        say("risk: no --data, so a few commits are generated; how well risk is told, only real ones can tell")
+        return risk.measure(commits.generated(), "risk.generated", _note(current))
+    return risk.measure(commits.read(options.data), "risk", _note(current))
 
 
 def _note(current: Step) -> Callable[[str], None]:

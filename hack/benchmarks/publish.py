@@ -12,6 +12,7 @@ from localcluster import paths
 
 PAGE = paths.REPOSITORY / "docs" / "performance.md"
 ANOMALIES = paths.REPOSITORY / "docs" / "anomalies.md"
+RISK = paths.REPOSITORY / "docs" / "risk.md"
 PLOTS = paths.REPOSITORY / "docs" / "performance"
 BEGIN = "<!-- written by hack/bench --publish; do not edit below -->\n"
 END = "<!-- end of what hack/bench --publish writes -->\n"
@@ -19,7 +20,7 @@ END = "<!-- end of what hack/bench --publish writes -->\n"
 
 def publish(result: dict[str, Any]) -> None:
     """Write the middle of each page whose parts were measured, and the plots that it shows."""
-    if times := {name: part for name, part in result.items() if name != "anomalies"}:
+    if times := {name: part for name, part in result.items() if name not in {"anomalies", "risk"}}:
         PLOTS.mkdir(exist_ok=True)
         shown = []
         for name, (alternative, svg) in drawn(times).items():
@@ -29,6 +30,9 @@ def publish(result: dict[str, Any]) -> None:
     part = result.get("anomalies")
     if part and "held out" in part["details"]["detectors"]["model"]:  # those of generated series are nobody's proof
         _fill(ANOMALIES, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
+    part = result.get("risk")
+    if part and "generated" not in part["details"]["projects"]:
+        _fill(RISK, [*(markdown(table) for table in part["details"]["tables"]), _source(part)])
 
 
 def _fill(page: Path, blocks: list[str]) -> None:

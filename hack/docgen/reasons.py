@@ -37,6 +37,8 @@ _BESIDE_WHY = {
     Reason.MERGE_ALLOWED: _NOTHING,
     Reason.MERGE_BLOCKED: "look at the task that the message names: dawg why NAME",
     Reason.WORKFLOW_READY: _NOTHING,
+    Reason.WATCHING: _NOTHING,
+    Reason.TOO_MANY_BRANCHES: "name fewer branches in triggers.git.branches; those that are left out start no runs",
     Reason.SCHEDULED: _NOTHING,
     Reason.SUSPENDED: "set spec.suspend: false",
     Reason.DEADLINE_PASSED: "raise spec.startingDeadline, or start one now: dawg schedule NAME",

@@ -1,6 +1,8 @@
 """Kubernetes and what belongs to it, and servers for tests: built from Go modules, versions pinned in gomodules/."""
 
+import fcntl
 import hashlib
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ class GoProgram:
     duration: str
     packages: tuple[str, ...] = ("tool",)
     tags: str = ""
+    cgo: bool = False
+    # Folders of a module that the program reads when it runs, (module, folder): copied beside it.
+    beside: tuple[tuple[str, str], ...] = ()
     # Values of Go variables, "package.name=value".
     linked: tuple[str, ...] = ()
     # Go names a program after the folder of its main package, which for etcd is "server".
@@ -63,6 +68,14 @@ KIND = GoProgram("kind", "about half a minute the first time")
 VERSITYGW = GoProgram("versitygw", "about a minute the first time")
 # The metrics API of a cluster's pods, for tests of steps that read it.
 METRICS_SERVER = GoProgram("metrics-server", "about 2 minutes the first time")
+# A git forge, for tests of what talks to one. Its SQLite is written in C.
+GITEA = GoProgram(
+    "gitea",
+    "about 5 minutes the first time",
+    tags="sqlite,sqlite_unlock_notify",
+    cgo=True,
+    beside=tuple(("code.gitea.io/gitea", folder) for folder in ("templates", "options", "public")),
+)
 
 
 @cache
@@ -70,8 +83,17 @@ def build(program: GoProgram) -> Path:
     """The folder with the built programs, named by everything that decides their content."""
     command = _command(program)
     folder = paths.BINARIES / f"{program.module}-{_key(program, command)}"
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Tests run in several processes, and may want it at once.
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                _build(program, command, folder)
+    return folder
+
+
+def _build(program: GoProgram, command: list[str], folder: Path) -> None:
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -80,14 +102,24 @@ def build(program: GoProgram) -> Path:
             [*command, "-v", "-o", f"{unfinished}/", *program.packages],
             current,
             log=f"go-{program.module}",
-            extra={"CGO_ENABLED": "0"},
+            extra={"CGO_ENABLED": "1" if program.cgo else "0"},
             folder=paths.GO_MODULES / program.module,
             counted="packages",
         )
     for built, wanted in program.renamed:
         (unfinished / built).rename(unfinished / wanted)
+    for module, name in program.beside:
+        _copy(program, module, name, unfinished)
     unfinished.rename(folder)
-    return folder
+
+
+def _copy(program: GoProgram, module: str, name: str, target: Path) -> None:
+    listed = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    source = commands.run(listed, folder=paths.GO_MODULES / program.module).strip()
+    # Go keeps its modules read-only, and a copy of that could not be deleted.
+    shutil.copytree(Path(source) / name, target / name, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target / name):
+        Path(folder).chmod(0o755)
 
 
 def _command(program: GoProgram) -> list[str]:
@@ -103,5 +135,6 @@ def _key(program: GoProgram, command: list[str]) -> str:
         digest.update((module / name).read_bytes())
     # The module may ask for a newer Go than the machine's, so its own folder is asked.
     digest.update(commands.run(["go", "env", "GOVERSION", "GOARCH"], folder=module).encode())
-    digest.update(repr((command, program.packages)).encode())
+    further = (program.cgo, program.beside) if program.cgo or program.beside else ()
+    digest.update(repr((command, program.packages, *further)).encode())
     return digest.hexdigest()[:12]

@@ -8,7 +8,8 @@
     │   ├── Invalid          422, 400, 403 by policy: the same request will never be accepted
     │   ├── Forbidden        401, 403: a right is missing
     │   └── Unavailable      429, 5xx, no connection: try again later
-    └── StoreError           history or artifacts cannot be read or written now
+    ├── StoreError           history or artifacts cannot be read or written now
+    └── ForgeError, PayloadError   a forge, or what it sends: see ``forge/faults.py``
 
 HTTP errors are translated once, in ``cluster/client.py``, and caught once, in ``controller/reconcile.py``.
 """

@@ -171,6 +171,7 @@ class ControllerSettings:
     api_token_file: Path
     sessions_port: int = 8443
     metrics_port: int = 9090
+    run_link: str = ""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> ControllerSettings:
@@ -185,6 +186,7 @@ class ControllerSettings:
             default_task_image=required(env, "DAWG_DEFAULT_TASK_IMAGE", "name the image of tasks that name none"),
             api_url=required(env, "DAWG_API_URL", "give the address of the api's uploads door, https://HOST:8444"),
             controller_address=required(env, "DAWG_CONTROLLER_ADDRESS", "give HOST:PORT of the agents' door"),
+            run_link=env.get("DAWG_RUN_LINK", "").strip(),
             tls_dir=Path(env.get("DAWG_TLS_DIR", "").strip() or "/etc/dawg/tls"),
             ca_file=Path(env.get("DAWG_CA_FILE", "").strip() or "/etc/dawg/ca/ca.crt"),
             api_token_file=Path(env.get("DAWG_API_TOKEN_FILE", "").strip() or "/var/run/secrets/dawg/api-token"),

@@ -64,7 +64,7 @@ def test_a_circle_in_needs_is_named(story: Story, run: str) -> None:
     assert story.task_pods(run) == []
 
 
-@pytest.mark.applied({"name": "step", "uses": "predict-risks"})
+@pytest.mark.applied({"name": "step", "uses": "analyze-failure"})
 def test_a_built_in_step_of_a_later_release_is_not_available_and_names_the_field(story: Story, run: str) -> None:
     verdict, reason, message = why(story, run)
 

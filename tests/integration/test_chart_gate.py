@@ -60,6 +60,12 @@ def test_a_gate_needs_the_verb_on_that_workflow(gated: RealCluster) -> None:
     assert objection(gated, run, "--as=gatekeeper") == ""
 
 
+def test_a_patched_source_cannot_gate_whoever_asks(gated: RealCluster) -> None:
+    source = {"git": {"url": "https://git.example/shop.git"}, "patchRef": "sha256:" + "0" * 64}
+    run = a_gated_run(workflowRef={"name": "checkout"}, source=source)
+    assert "spec.gate does not go with spec.source.patchRef" in objection(gated, run, "--as=gatekeeper")
+
+
 def test_a_run_without_a_gate_needs_no_such_right(gated: RealCluster) -> None:
     run = a_gated_run(tasks=[{"name": "a", "run": "true"}])
     del run["spec"]["gate"]
@@ -76,3 +82,18 @@ def test_a_schedule_gates_by_its_authors_right(gated: RealCluster) -> None:
     gated.done("create", "rolebinding", "scheduler", "--role=scheduler", "--user=scheduler")
     assert "needs the verb gate" in objection(gated, schedule, "--as=scheduler")
     assert objection(gated, schedule, "--as=gatekeeper") == ""
+
+
+def test_a_workflow_whose_trigger_gates_is_written_by_who_may_gate(gated: RealCluster) -> None:
+    git = {"url": "https://git.example.org/shop/web.git", "gate": {}}
+    workflow = {
+        "apiVersion": "dawg.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "checks"},
+        "spec": {"tasks": [{"name": "a", "run": "true"}], "triggers": [{"git": git}]},
+    }  # fmt: skip
+    gated.done("create", "role", "author", "--verb=create,update", "--resource=workflows.dawg.dev")
+    gated.done("create", "rolebinding", "author", "--role=author", "--user=author")
+
+    assert 'needs the verb gate on workflows.dawg.dev "checks"' in objection(gated, workflow, "--as=author")
+    assert objection(gated, workflow, "--as=gatekeeper") == ""
+    del git["gate"]
+    assert objection(gated, workflow, "--as=author") == ""

@@ -54,6 +54,10 @@ def test_only_reviews_are_asked_for_in_the_whole_cluster() -> None:
     assert asked == {"tokenreviews", "subjectaccessreviews"}
 
 
+def test_who_stands_in_for_people_that_bring_patches_may_create_runs_and_nothing_else() -> None:
+    assert rules("dawg", "dawg-patcher") == {("dawg.dev", "testruns", "create")}
+
+
 def test_the_controller_creates_jobs_and_no_pods() -> None:
     granted = rules("dawg", "dawg-controller")
     assert ("batch", "jobs", "create") in granted

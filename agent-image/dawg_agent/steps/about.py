@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from dawg_agent.histories import Histories
 from dawg_agent.kube import Kube
+from dawg_agent.llm import Llm
 from dawg_agent.steps.addresses import Addresses
 from dawg_agent.steps.kept import Kept
 from dawg_orchestrator.resources.names import short_hash
 from dawg_orchestrator.resources.protocol import EndedTask
 from dawg_orchestrator.resources.results import FailedCase
-from dawg_orchestrator.resources.testrun import TestCounts
+from dawg_orchestrator.resources.testrun import GitSource, TestCounts
 from dawg_orchestrator.resources.verdict import Verdict
+from dawg_orchestrator.resources.workflow import RiskRule
 
 _LONGEST_KEY = 253
 _LONGEST_LIST = 2048  # characters; all outputs of a task together may have 4 KiB
 _BAD = frozenset({Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR, Verdict.CANCELLED})
+
+
+@dataclass(frozen=True)
+class Source:
+    """The run's repository, for steps that look at it; ``secret`` is the folder of its git Secret."""
+
+    git: GitSource
+    commit: str | None
+    secret: Path | None
+    histories: Histories
+    risk: Sequence[RiskRule] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ class About:
     addresses: Addresses
     kept: Kept
     kube: Kube
+    source: Source | None = None
+    llm: Llm | None = None  # None: the pool has no key
 
     @property
     def step(self) -> str:
@@ -60,6 +77,7 @@ class StepOutcome:
     outputs: Mapping[str, str] = field(default_factory=dict)
     tests: TestCounts | None = None
     failures: tuple[FailedCase, ...] = ()
+    commit: str | None = None  # that the run's revision was found to name
 
 
 def listed(names: Iterable[str]) -> str:

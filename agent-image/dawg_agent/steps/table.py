@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dawg_agent.steps import collect_metrics, detect_anomalies, health_check, notify, rollback, update_dashboard
+from dawg_agent.steps import (
+    analyze_changes,
+    collect_metrics,
+    detect_anomalies,
+    health_check,
+    notify,
+    predict_risks,
+    rollback,
+    update_dashboard,
+)
 from dawg_agent.steps.about import CarryOut
 
 CARRY_OUT: Mapping[str, CarryOut] = {
@@ -14,4 +23,6 @@ CARRY_OUT: Mapping[str, CarryOut] = {
     "notify": notify.carry_out,
     "update-dashboard": update_dashboard.carry_out,
     "rollback": rollback.carry_out,
+    "analyze-changes": analyze_changes.carry_out,
+    "predict-risks": predict_risks.carry_out,
 }

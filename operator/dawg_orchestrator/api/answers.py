@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -147,3 +148,15 @@ def attachment(path: str) -> str:
         character if character.isascii() and (character.isalnum() or character in "._-") else "_" for character in name
     )
     return f"attachment; filename=\"{plain[:200]}\"; filename*=UTF-8''{quote(name[:200], safe='')}"
+
+
+async def primed(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, the first of them read already, so that what is missing is told before an answer begins."""
+    first = await anext(content, b"")
+
+    async def rest() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in content:
+            yield piece
+
+    return rest()

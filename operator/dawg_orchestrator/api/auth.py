@@ -23,6 +23,7 @@ _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 
 Clock = Callable[[], float]  # monotonic seconds
+_ROLES = {"create": "dawg-runner"}  # what who lacks the right should ask for; dawg-viewer for all else
 V = TypeVar("V")
 
 
@@ -107,7 +108,7 @@ class Reviews:
         if not allowed:
             raise forbidden(
                 f"{identity.username} may not {verb} testruns.{GROUP} in namespace {namespace}",
-                f"have the Role dawg-viewer bound in namespace {namespace}",
+                f"have the Role {_ROLES.get(verb, 'dawg-viewer')} bound in namespace {namespace}",
             )
 
     async def _review(self, token: str, audience: str | None) -> Identity | None:

@@ -11,7 +11,7 @@ import base64
 import binascii
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -20,8 +20,9 @@ from dawg_orchestrator.api.answers import Refusal
 from dawg_orchestrator.api.auth import Clock, Kept
 from dawg_orchestrator.cluster.client import SECRETS, WORKFLOWS, Cluster
 from dawg_orchestrator.errors import NotFound
+from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.names import FOR_WEBHOOKS
-from dawg_orchestrator.resources.workflow import WebhookTrigger
+from dawg_orchestrator.resources.workflow import GitTrigger, WebhookTrigger
 
 _log = structlog.get_logger()
 _KEY = "secret"
@@ -29,6 +30,7 @@ _PROVEN_SECONDS = 24 * 3600.0
 _STRANGERS_BURST = 50.0
 _STRANGERS_A_SECOND = 10.0
 _MOST = 1000
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,21 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
+class PushHook:
+    """A repository of a git trigger that is looked at when a forge says that something has happened there."""
+
+    url: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HookedWorkflow:
     """A Workflow as far as webhooks are concerned."""
 
     uid: str = ""
     parameters: frozenset[str] = frozenset()
     hooks: tuple[Hook, ...] = ()
+    pushes: tuple[PushHook, ...] = ()
 
 
 NOBODY = HookedWorkflow()  # no such Workflow, or none that webhooks start
@@ -92,18 +103,21 @@ class Hooks:
         except NotFound:
             return NOBODY
         spec = workflow.get("spec") or {}
-        hooks = [await self._hook(namespace, name, trigger) for trigger in _triggers(spec)]
+        hooks, pushes = [], []
+        for trigger in _triggers(spec, "webhook", WebhookTrigger):
+            secret = await self._secret(namespace, name, trigger.secret_ref.name)
+            hooks += [Hook(trigger.event, secret)] if secret is not None else []
+        for push in _triggers(spec, "git", GitTrigger):
+            if push.webhook and push.webhook_secret_ref is not None:
+                secret = await self._secret(namespace, name, push.webhook_secret_ref.name)
+                pushes += [PushHook(push.url, secret)] if secret is not None else []
         parameters = frozenset(str(one.get("name")) for one in spec.get("parameters") or ())
-        return HookedWorkflow(
-            workflow["metadata"]["uid"], parameters, tuple(hook for hook in hooks if hook is not None)
-        )
+        return HookedWorkflow(workflow["metadata"]["uid"], parameters, tuple(hooks), tuple(pushes))
 
-    async def _hook(self, namespace: str, workflow: str, trigger: WebhookTrigger) -> Hook | None:
-        """The trigger with its secret. Senders are not told why there is none; the log tells who runs the release."""
-        name = trigger.secret_ref.name
+    async def _secret(self, namespace: str, workflow: str, name: str) -> bytes | None:
+        """What it holds. Senders are not told why there is none; the log tells who runs the release."""
         try:
-            found = await self._cluster.get(SECRETS, namespace, name)
-            return Hook(trigger.event, _secret_in(found))
+            return _secret_in(await self._cluster.get(SECRETS, namespace, name))
         except NotFound:
             problem = "there is no such Secret"
         except Unusable as error:
@@ -128,12 +142,12 @@ def _secret_in(found: dict[str, Any]) -> bytes:
     return secret
 
 
-def _triggers(spec: dict[str, Any]) -> list[WebhookTrigger]:
+def _triggers(spec: dict[str, Any], kind: str, model: type[M]) -> list[M]:
     found = []
     for trigger in spec.get("triggers") or ():
         try:
-            if trigger.get("webhook") is not None:
-                found.append(WebhookTrigger.model_validate(trigger["webhook"]))
+            if trigger.get(kind) is not None:
+                found.append(model.model_validate(trigger[kind]))
         except ValidationError:  # the schema was got around
             continue
     return found

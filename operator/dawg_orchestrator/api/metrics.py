@@ -29,8 +29,8 @@ class Metrics:
         )
         self.webhooks = Counter(
             "dawg_webhooks_total",
-            "Webhooks by result: started, repeated; or refused: unverified, invalid, conflict, forbidden, slow, large,"
-            " busy, unavailable.",
+            "Webhooks by result: started, woken, hello, repeated; or refused: unverified, invalid, conflict, forbidden,"
+            " slow, large, busy, unavailable.",
             ["result"], registry=self.registry,
         )  # fmt: skip
         self.forgotten = Counter("dawg_api_runs_forgotten_total", "Runs deleted by age.", registry=self.registry)

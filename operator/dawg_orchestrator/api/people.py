@@ -13,7 +13,7 @@ from fastapi import FastAPI, Query
 from fastapi.responses import Response, StreamingResponse
 
 from dawg_orchestrator import __version__
-from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, attachment, bad_request, not_found
+from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, attachment, bad_request, not_found, primed
 from dawg_orchestrator.api.figures import summary
 from dawg_orchestrator.api.found import FoundRun, find_run, find_task
 from dawg_orchestrator.api.logstream import stream_log
@@ -33,10 +33,10 @@ from dawg_orchestrator.api.parameters import (
     WithUid,
     WithVerdict,
 )
+from dawg_orchestrator.api.patches import add_patch_sending
 from dawg_orchestrator.api.queue import queue_entries
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.steps import listed_entry
-from dawg_orchestrator.api.uploads import primed
 from dawg_orchestrator.resources.model import format_micro_time, format_time, parse_time
 from dawg_orchestrator.store.artifacts import check_path, key_of
 from dawg_orchestrator.store.blobs import BlobKey
@@ -56,6 +56,7 @@ def people_app(services: Services) -> FastAPI:
     _add_run_routes(app, services)
     _add_log_route(app, services)
     _add_artifact_routes(app, services)
+    add_patch_sending(app, services)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=services.metrics, door="people")
     return app

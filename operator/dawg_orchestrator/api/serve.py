@@ -33,6 +33,7 @@ from dawg_orchestrator.api.people import people_app
 from dawg_orchestrator.api.probes import probes_app
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.uploads import uploads_app
+from dawg_orchestrator.api.wakes import Alarm
 from dawg_orchestrator.api.webhooks import webhooks_app
 from dawg_orchestrator.api.workloads import Workloads
 from dawg_orchestrator.cluster.client import Cluster
@@ -46,6 +47,7 @@ _log = structlog.get_logger()
 _MOST_SENDERS = 500  # connections at the door for webhooks, where strangers may knock
 _GRACE_SECONDS = 10  # for requests under way when the process is to end
 _RETENTION_EVERY = timedelta(minutes=10)
+_WAKES_KEPT = timedelta(hours=1)  # who has been away for so long has looked by itself since
 _CERTIFICATES_EVERY = timedelta(minutes=1)
 
 
@@ -111,6 +113,7 @@ def assemble(settings: ApiSettings, cluster: Cluster, history: History, closing:
         follower=Follower(cluster, history.runs, settings.namespaces, metrics, contents),
         lessons=Lessons(history.runs, clock),
         metrics=metrics,
+        alarm=Alarm(history.wakes),
         clock=clock,
         closing=closing,
     )
@@ -224,6 +227,8 @@ async def _forget_the_old(services: Services) -> None:
                 await _forget_runs(services)
                 await services.history.step_states.forget(now() - services.settings.step_state_retention)
                 await services.history.deliveries.forget(now() - services.settings.retention)
+                await services.history.wakes.forget(now() - _WAKES_KEPT)
+                await services.history.patches.forget(now() - services.settings.retention)
         except StoreError as error:
             _log.error("what is old is not deleted", error=str(error)[:300])
         await asyncio.sleep(_RETENTION_EVERY.total_seconds() if all_known else 1.0)

@@ -11,6 +11,7 @@ from dawg_orchestrator.api.contents import Contents
 from dawg_orchestrator.api.follow import Follower
 from dawg_orchestrator.api.learned import Lessons
 from dawg_orchestrator.api.metrics import Metrics
+from dawg_orchestrator.api.wakes import Alarm
 from dawg_orchestrator.api.workloads import Workloads
 from dawg_orchestrator.cluster.client import Cluster
 from dawg_orchestrator.settings import ApiSettings
@@ -30,6 +31,7 @@ class Services:
     follower: Follower
     lessons: Lessons
     metrics: Metrics
+    alarm: Alarm
     clock: Clock
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -41,6 +41,14 @@ def add_step_routes(app: FastAPI, services: Services) -> None:
         kept = await history.step_states.write(namespace, key, Kept(wanted.version), wanted.value, now())
         return _state(kept)
 
+    @app.get("/v1/steps/wakes")
+    async def get_wakes(
+        after: Annotated[int | None, Query(ge=0, lt=2**62)] = None, authorization: Token = None
+    ) -> JSONResponse:
+        namespace = await services.workloads.step_agent(authorization)
+        number, urls = await services.alarm.after(namespace, after, services.closing)
+        return JSONResponse({"after": number, "urls": urls})
+
     @app.put("/v1/steps/entries/{run_uid}/{index}")
     async def put_entry(request: Request, run_uid: RunUid, index: Index, authorization: Token = None) -> Response:
         namespace = await services.workloads.step_agent(authorization)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
-from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, bad_request, not_found
+from dawg_orchestrator.api.answers import SafeHeaders, answer_errors, bad_request, not_found, primed
 from dawg_orchestrator.api.bodies import announced_size, read_body
 from dawg_orchestrator.api.metrics import Counted
 from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, OfRun, OfWarmRun, RunUid, Token
+from dawg_orchestrator.api.patches import add_patch_fetching
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.steps import add_step_routes
 from dawg_orchestrator.api.workloads import Attempt as Task
@@ -42,6 +42,7 @@ def uploads_app(services: Services) -> FastAPI:
     _add_log_routes(app, services)
     _add_controller_routes(app, services)
     add_step_routes(app, services)
+    add_patch_fetching(app, services)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=services.metrics, door="uploads")
     return app
@@ -151,15 +152,3 @@ def _read_report(body: bytes) -> FullReport:
 def _first(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     return re.sub(r"\s+", " ", f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")[:300]
-
-
-async def primed(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, the first of them read already, so that what is missing is told before an answer begins."""
-    first = await anext(content, b"")
-
-    async def rest() -> AsyncIterator[bytes]:
-        yield first
-        async for piece in content:
-            yield piece
-
-    return rest()

@@ -1,6 +1,9 @@
-"""The door for webhooks: a signed request starts a run of a Workflow, once.
+"""The door for webhooks: a signed request starts a run of a Workflow, or has its repositories looked at; once.
 
     headers ─► body (small, soon) ─► Workflow and Secret ─► signature ─► time ─► parameters ─► claim ─► TestRun
+                                                                              └► claim ─► wake
+
+What a forge says of a push is not read: whoever looks at the repository finds what there is.
 
 Until the signature is verified every refusal is the same, so that nobody learns which Workflows there are.
 """
@@ -9,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -20,7 +25,7 @@ from starlette.requests import ClientDisconnect
 
 from dawg_orchestrator.api.answers import Refusal, SafeHeaders, answer_errors, bad_request, forbidden
 from dawg_orchestrator.api.bodies import announced_size, read_body
-from dawg_orchestrator.api.hooks import HookedWorkflow, Hooks
+from dawg_orchestrator.api.hooks import Hook, HookedWorkflow, Hooks
 from dawg_orchestrator.api.metrics import Counted
 from dawg_orchestrator.api.parameters import Namespace, WorkflowName
 from dawg_orchestrator.api.services import Services, now
@@ -44,6 +49,22 @@ _RESULTS = {
 }  # fmt: skip
 
 
+# A forge says that branches, pull requests or merge queues have changed.
+_OF_REPOSITORIES = re.compile(
+    r"push|create|delete|pull_request(_[a-z_]+)?|merge_group|(Push|Tag Push|Merge Request) Hook"
+)
+_HELLO = "ping"  # a forge tries the address
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a webhook."""
+
+    status: int
+    body: dict[str, Any]
+    result: str  # as it is counted
+
+
 class Unverified(Refusal):
     """Not signed by somebody who may start this; the same for all that may be wrong, unless the signature is right."""
 
@@ -65,8 +86,8 @@ def webhooks_app(services: Services) -> FastAPI:
     async def hook(request: Request, namespace: Namespace, workflow: WorkflowName) -> JSONResponse:
         result = "unavailable"
         try:
-            run, new = await receiver.receive(request, namespace, workflow)
-            result = "started" if new else "repeated"
+            answer = await receiver.receive(request, namespace, workflow)
+            result = answer.result
         except Refusal as refusal:
             result = _RESULTS.get(refusal.status, result)
             raise
@@ -75,7 +96,7 @@ def webhooks_app(services: Services) -> FastAPI:
             raise
         finally:
             services.metrics.webhooks.labels(result).inc()
-        return JSONResponse({"namespace": namespace, "name": run}, 202 if new else 200)
+        return JSONResponse(answer.body, answer.status)
 
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=services.metrics, door="webhooks")
@@ -88,26 +109,47 @@ class Receiver:
     def __init__(self, services: Services) -> None:
         self._cluster = services.cluster
         self._deliveries = services.history.deliveries
+        self._alarm = services.alarm
         self._hooks = Hooks(services.cluster, services.settings.namespaces, services.clock)
         self._bodies = 0
         self._no_secret = secrets.token_bytes(32)
 
-    async def receive(self, request: Request, namespace: str, workflow: str) -> tuple[str, bool]:
-        """The run's name and whether it is new."""
+    async def receive(self, request: Request, namespace: str, workflow: str) -> Answer:
+        """Do what the webhook is for; Refusal says why not."""
         claim = claim_of(request.scope["headers"])
         announced_size(request, MAX_BODY)
         if claim is None:
             raise Unverified
         body = await self._body(request)
         found = await self._hooks.find(namespace, workflow)
-        self._verify(found, claim, body)
+        hooks, repositories = self._verified(found, claim, body)
         self._hooks.prove(namespace, workflow)
         if not claim.is_fresh(now()):
             raise Unverified("X-DAWG-Timestamp is more than 5 minutes away from the time here")
+        if not hooks:
+            return await self._wake(namespace, found.uid, claim, body, repositories)
         parameters = read_parameters(body, found.parameters)
         name = triggered_name(workflow, found.uid, claim.delivery)
         run = TriggeredRun(namespace, name, workflow, claim.delivery, f"webhook {claim.event}", parameters)
-        return name, await self._start_once(found.uid, claim, run)
+        new = await self._start_once(found.uid, claim, body, run)
+        if new and repositories and _OF_REPOSITORIES.fullmatch(claim.event):
+            await self._alarm.ring(namespace, repositories, now())
+        return Answer(202 if new else 200, {"namespace": namespace, "name": name}, "started" if new else "repeated")
+
+    async def _wake(self, namespace: str, uid: str, claim: Claim, body: bytes, repositories: Collection[str]) -> Answer:
+        """Have the repositories looked at; a repeat finds nothing that the first one has not."""
+        told = {"namespace": namespace, "repositories": len(repositories)}
+        if claim.event == _HELLO:
+            return Answer(200, told, "hello")
+        if not _OF_REPOSITORIES.fullmatch(claim.event):
+            remedy = "send push, create, delete, pull request and merge group events only"
+            raise bad_request(f"nothing is looked at for the event {claim.event!r:.80}", remedy)
+        delivery = await self._claim(Delivery(uid, claim.delivery, claim.identity(body), ""))
+        if delivery.started:
+            return Answer(200, told, "repeated")
+        await self._alarm.ring(namespace, repositories, now())
+        await self._mark_started(delivery)
+        return Answer(202, told, "woken")
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -123,27 +165,39 @@ class Receiver:
         finally:
             self._bodies -= 1
 
-    def _verify(self, found: HookedWorkflow, claim: Claim, body: bytes) -> None:
-        known = [hook.secret for hook in found.hooks if hook.event == claim.event]
+    def _verified(self, found: HookedWorkflow, claim: Claim, body: bytes) -> tuple[list[Hook], list[str]]:
+        """The triggers that the webhook is signed for: those that start runs, and the repositories of the others."""
+        hooks = [hook for hook in found.hooks if hook.event == claim.event]
+        known = [*(hook.secret for hook in hooks), *(push.secret for push in found.pushes)]
         # All are tried, and one that nobody knows where there is none, so that time tells nothing.
         fits = [claim.is_signed_with(secret, body) for secret in known or [self._no_secret]]
         if not (known and any(fits)):
             raise Unverified
+        signed = [hook for hook, fit in zip(hooks, fits, strict=False) if fit]
+        repositories = [push.url for push, fit in zip(found.pushes, fits[len(hooks) :], strict=True) if fit]
+        return signed, list(dict.fromkeys(repositories))
 
-    async def _start_once(self, workflow_uid: str, claim: Claim, run: TriggeredRun) -> bool:
-        wanted = Delivery(workflow_uid, claim.delivery, claim.signature.hex(), run.name)
+    async def _claim(self, wanted: Delivery) -> Delivery:
         delivery = await self._deliveries.claim(wanted, now())
-        if delivery.delivery != claim.delivery:
-            told = f"the same signature was delivered as {delivery.delivery}, which runs as {delivery.run_name}"
+        if delivery.delivery != wanted.delivery:
+            runs = f", which runs as {delivery.run_name}" if delivery.run_name else ""
+            told = f"the same signature was delivered as {delivery.delivery}{runs}"
             raise Refusal(409, told, "sign anew: with a new timestamp, or a body that differs")
+        return delivery
+
+    async def _start_once(self, workflow_uid: str, claim: Claim, body: bytes, run: TriggeredRun) -> bool:
+        delivery = await self._claim(Delivery(workflow_uid, claim.delivery, claim.identity(body), run.name))
         if delivery.started:
             return False
         new = await self._start(run)
+        await self._mark_started(delivery)
+        return new
+
+    async def _mark_started(self, delivery: Delivery) -> None:
         try:
             await self._deliveries.mark_started(delivery)
         except StoreError as error:  # the run's name still keeps it from being started twice, as long as it exists
-            _log.error("a delivery is not marked as started", run=run.name, error=str(error)[:300])
-        return new
+            _log.error("a delivery is not marked as started", run=delivery.run_name, error=str(error)[:300])
 
     async def _start(self, run: TriggeredRun) -> bool:
         try:

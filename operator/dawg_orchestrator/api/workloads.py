@@ -95,17 +95,17 @@ class Workloads:
             raise forbidden(f"the pod belongs to {_describe(task.attempt)}, not to {_describe(wanted)}", _REMEDY)
         return task
 
-    async def collector_of_run(self, authorization: str | None, run_uid: str, run: str | None) -> str:
-        """The namespace of this run, if a task of it asks: through its sidecar, or through an agent of its pools."""
+    async def collector_of_run(self, authorization: str | None, run_uid: str, run: str | None) -> tuple[str, str]:
+        """Namespace and name of this run, if a task of it asks: through its sidecar, or an agent of its pools."""
         if run is not None:
             namespace, pool = await self._own_pool(authorization)
             if pool in await self._task_pools(namespace, run, run_uid):
-                return namespace
+                return namespace, run
             raise forbidden(f"no task of run {run} goes to pool {pool}", _REMEDY)
         task = await self._own_task(authorization)
         if task.attempt.run_uid != run_uid:
             raise forbidden(f"the pod belongs to run {task.attempt.run_uid}, not to {run_uid}", _REMEDY)
-        return task.namespace
+        return task.namespace, task.run
 
     async def log_carrier(self, authorization: str | None, at: tuple[str, str, str | None], wanted: Attempt) -> TaskOf:
         """The task whose log an agent of its pool brings; ``at`` is namespace, run, and the Job if there is one."""

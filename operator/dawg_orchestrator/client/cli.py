@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dawg_orchestrator.client import approving, drawing, rerunning, running, scheduling, showing, starting
+from dawg_orchestrator.client import (
+    approving,
+    drawing,
+    hooks_command,
+    rerunning,
+    running,
+    scheduling,
+    showing,
+    starting,
+    watch_command,
+)
 from dawg_orchestrator.client.exits import USAGE, exit_code_of_error
 from dawg_orchestrator.client.options import with_shared_options
 from dawg_orchestrator.client.running import Name
@@ -163,6 +173,30 @@ _add(
     "dawg schedule nightly",
     "dawg wait $(dawg schedule nightly -o json | jq -r .run)",
 )
+_add(
+    watch_command.watch,
+    "dawg watch . --workflow checkout",
+    "dawg watch ~/shop -f testrun.yaml --debounce 3s",
+    "dawg watch . --workflow checkout --url https://git.example/shop.git --credentials git-credentials",
+    "dawg watch . --workflow checkout --once -o json",
+    "Ctrl-C ends the watching, with exit code 0; runs go on. With --once the exit codes are those of `run`.",
+)
+hooks = typer.Typer(cls=Commands, no_args_is_help=True, help="Hold back in git what is blocked.")
+app.add_typer(hooks, name="hooks", epilog=_examples("dawg hooks install .", "dawg hooks status ."))
+_add(
+    hooks_command.install,
+    "dawg hooks install .",
+    "dawg hooks install --server /srv/git/shop.git",
+    group=hooks,
+)
+_add(hooks_command.uninstall, "dawg hooks uninstall .", group=hooks)
+_add(hooks_command.status, "dawg hooks status .", "dawg hooks status . -o json | jq '.blocked'", group=hooks)
+_add(
+    hooks_command.block,
+    "dawg hooks block /srv/git/shop.git $(git rev-parse topic) --reason 'checkout-x7k2p failed'",
+    group=hooks,
+)
+_add(hooks_command.allow, "dawg hooks allow /srv/git/shop.git $(git rev-parse topic)", group=hooks)
 _add(showing.history, "dawg history --verdict Failed", "dawg history -A --limit 100 -o json")
 _add(showing.metrics, "dawg metrics", "dawg metrics -A -o json")
 _add(showing.version, "dawg version", "dawg version --client")

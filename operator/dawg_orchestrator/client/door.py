@@ -6,6 +6,7 @@ import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -14,6 +15,7 @@ from dawg_orchestrator.client.exits import DoorClosed
 from dawg_orchestrator.client.portforward import ForwardedConnection
 from dawg_orchestrator.client.target import Target
 from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, NotFound
+from dawg_orchestrator.resources.names import PATCH_SERVICE_ACCOUNT
 
 DEFAULT_RELEASE_NAMESPACE = "dawg"
 VIEWER = "dawg-viewer"
@@ -22,6 +24,17 @@ _VIEWER_SECONDS = 600
 _API_PODS = "app.kubernetes.io/name=dawg,app.kubernetes.io/component=api"
 _CHUNK = 1 << 16
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request, and the service account whose token stands in where the person has none."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    account: tuple[str, str] | None = None  # namespace, name; None: the viewer of the release
+    body: bytes | None = None
 
 
 class Dropped(DoorClosed):
@@ -50,27 +63,36 @@ class Door:
         self._candidates = candidates
         self._connection: ForwardedConnection | None = None
         self._pod: tuple[str, str] | None = None
-        self._token: str | None = None
-        self._is_viewer = False
+        self._tokens: dict[tuple[str, str] | None, str] = {}  # by the account that stands in for the person
+        self._knows_person = True
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """A JSON answer; NotFound and Forbidden as the api says, DoorClosed if it cannot be asked."""
-        try:
-            body = self._read(self._request(path, query or {}).read)
-        except Dropped:  # a kept connection may have died while nobody used it; a question may be asked twice
-            self.close()
-            body = self._read(self._request(path, query or {}).read)
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise DoorClosed(f"the api's answer to {path} is no JSON: {error}") from error
+        return self._answer(_Question("GET", path, query or {}))
+
+    def send_patch(self, namespace: str, patch: bytes) -> str:
+        """Bring a patch of git for runs of a namespace; return what their ``source.patchRef`` names it by."""
+        path = f"/v1/namespaces/{quote(namespace, safe='')}/patches"
+        answer = self._answer(_Question("POST", path, {}, (namespace, PATCH_SERVICE_ACCOUNT), patch))
+        return str(answer["ref"])
 
     def open(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
         """Ask now, then give the answer's bytes while they come; those raise Dropped if they break off.
 
         Silence of READ_SECONDS counts as broken off: nobody can tell it from a dead connection.
         """
-        return self._chunks(self._request(path, query))
+        return self._chunks(self._request(_Question("GET", path, query)))
+
+    def _answer(self, question: _Question) -> Any:
+        try:
+            body = self._read(self._request(question).read)
+        except Dropped:  # a kept connection may have died while nobody used it; all of these may be asked twice
+            self.close()
+            body = self._read(self._request(question).read)
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise DoorClosed(f"the api's answer to {question.path} is no JSON: {error}") from error
 
     def _chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         try:
@@ -88,32 +110,30 @@ class Door:
         self._connection = None
         self._pod = None
 
-    def _request(self, path: str, query: Mapping[str, str]) -> http.client.HTTPResponse:
-        response = self._send(path, query)
-        if response.status == 401 and not self._is_viewer:
-            # Some clusters sign people in at a proxy, whose tokens the apiserver itself does not know.
+    def _request(self, question: _Question) -> http.client.HTTPResponse:
+        response = self._send(question)
+        if response.status == 401:
+            # Some clusters sign people in at a proxy, whose tokens the apiserver itself does not know; and the token
+            # of who stands in for them has become too old when a command goes on for long.
             self.close()
-            self._find_pod()
-            self._sign_in_as_viewer()
-            response = self._send(path, query)
+            self._knows_person = False
+            self._tokens.clear()
+            response = self._send(question)
         if response.status >= 400:
             raise self._refusal(response.status, self._read(response.read))
         return response
 
-    def _send(self, path: str, query: Mapping[str, str]) -> http.client.HTTPResponse:
+    def _send(self, question: _Question) -> http.client.HTTPResponse:
         namespace, pod = self._pod or self._find_pod()
-        if self._token is None and (token := self._cluster.bearer_token()):
-            self._token = token
-        elif self._token is None:
-            self._sign_in_as_viewer()
+        token = (self._cluster.bearer_token() if self._knows_person else None) or self._token_of(question.account)
         if self._connection is None:
             self._connection = ForwardedConnection(self._cluster, namespace, pod, PEOPLE_PORT, READ_SECONDS)
-        target = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "*/*"}
+        target = f"{question.path}?{urlencode(question.query)}" if question.query else question.path
+        headers = {"Authorization": f"Bearer {token}", "Accept": "*/*"}
 
         def exchange() -> http.client.HTTPResponse:
             assert self._connection is not None  # noqa: S101
-            self._connection.request("GET", target, headers=headers)
+            self._connection.request(question.method, target, body=question.body, headers=headers)
             return self._connection.getresponse()
 
         return self._read(exchange)
@@ -143,22 +163,24 @@ class Door:
             "name the release's namespace with --release-namespace or DAWG_NAMESPACE"
         )
 
-    def _sign_in_as_viewer(self) -> None:
+    def _token_of(self, account: tuple[str, str] | None) -> str:
         assert self._pod is not None  # noqa: S101
-        namespace = self._pod[0]
-        path = resource_path("serviceaccounts", namespace, VIEWER, api="api/v1") + "/token"
+        if account in self._tokens:
+            return self._tokens[account]
+        namespace, name = account or (self._pod[0], VIEWER)
+        path = resource_path("serviceaccounts", namespace, name, api="api/v1") + "/token"
         body: JsonObject = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": _VIEWER_SECONDS},
         }
         try:
-            self._token = self._cluster.create(path, body)["status"]["token"]
+            self._tokens[account] = token = str(self._cluster.create(path, body)["status"]["token"])
         except ClusterError as error:
             raise DoorClosed(
-                f"the kubeconfig has no token that the api knows, and none can be had for {namespace}/{VIEWER}: {error}"
+                f"the kubeconfig has no token that the api knows, and none can be had for {namespace}/{name}: {error}"
             ) from error
-        self._is_viewer = True
+        return token
 
     def _refusal(self, status: int, body: bytes) -> Exception:
         try:

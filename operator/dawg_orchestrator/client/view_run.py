@@ -23,7 +23,7 @@ from dawg_orchestrator.client.wording import (
     why_of,
     word,
 )
-from dawg_orchestrator.resources.testrun import TaskStatus
+from dawg_orchestrator.resources.testrun import GateStatus, TaskStatus
 from dawg_orchestrator.resources.verdict import GREEN
 
 _BAR_WIDTH = 30
@@ -69,6 +69,8 @@ def header(run: Run, now: datetime) -> Table:
     if run.status.queue is not None and run.status.verdict is None:
         table.add_row("queue", word(_queue(run)))
     table.add_row("merge", _merge(run))
+    if run.status.gate is not None and run.status.gate.state != "NotGated":
+        table.add_row("gate", word(_gate(run.status.gate)))
     if run.status.source is not None and run.status.source.commit:
         table.add_row("commit", word(run.status.source.commit))
     if run.status.tests is not None:
@@ -172,6 +174,12 @@ def _merge(run: Run) -> Text:
     return (
         Text(f"blocked{reason}", style="red") if run.status.merge_blocked else Text(f"allowed{reason}", style="green")
     )
+
+
+def _gate(gate: GateStatus) -> str:
+    told = f"{gate.state}, {gate.reason}" if gate.reason else gate.state
+    shown = f"; shown at {gate.url}" if gate.url else "" if gate.published_at else "; not shown by the forge yet"
+    return f"{told}: {gate.message}{shown}" if gate.message else told + shown
 
 
 def _time(run: Run, now: datetime) -> str:

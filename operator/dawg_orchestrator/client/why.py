@@ -15,6 +15,7 @@ from dawg_orchestrator.resources.testrun import TaskStatus
 from dawg_orchestrator.resources.verdict import GREEN
 
 _GREEN = {verdict.value for verdict in GREEN}
+_NOT_SHOWN = frozenset({Reason.GATE_NOT_ALLOWED, Reason.FORGE_REFUSED, Reason.FORGE_UNREACHABLE, Reason.NO_AGENT_READY})
 _NAMED_TASKS = 3  # of those that share a reason
 _MAX_EVENTS = 5
 _NAMED_BY_TASK = (Reason.WAITING_FOR_APPROVAL, Reason.WAITING_FOR_RUNS)  # without the task's name it is of no use
@@ -60,7 +61,7 @@ def explain(facts: Facts) -> list[Explanation]:
     elif not run.seen:
         found = list(_not_seen(facts))
     else:
-        found = [*_whole_run(run), *_pools(facts), *_tasks(run, _is_unfinished), *_ahead(facts)]
+        found = [*_whole_run(run), *_gate(run), *_pools(facts), *_tasks(run, _is_unfinished), *_ahead(facts)]
     found += _events(facts)
     found = list(_each_once(_with_known_pools(found, facts))) or [_under_way(run)]
     return found + [Explanation("NotRead", problem, "") for problem in facts.unread]
@@ -77,6 +78,15 @@ def _ended(run: Run) -> Iterator[Explanation]:
     merge = run.condition("MergeAllowed")
     if run.status.merge_blocked and merge is not None:
         yield Explanation(merge.reason, f"the merge is blocked: {merge.message or 'a task that decides did not pass'}")
+    yield from _gate(run)
+
+
+def _gate(run: Run) -> Iterator[Explanation]:
+    """Why the forge does not show the verdict."""
+    gate = run.status.gate
+    if gate is not None and Reason.of(gate.reason) in _NOT_SHOWN:
+        told = f"the forge does not show the verdict: {gate.message}" if gate.message else "the forge does not show it"
+        yield _explained(run, str(gate.reason), told)
 
 
 def _not_seen(facts: Facts) -> Iterator[Explanation]:

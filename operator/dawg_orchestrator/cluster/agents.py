@@ -10,6 +10,8 @@ from dawg_orchestrator.cluster.pods import (
     add_pull_secrets,
     add_scheduling,
     container_security,
+    hold_forge_secrets,
+    hold_git_secrets,
     owner,
     pod_security,
     resource_amounts,
@@ -24,6 +26,8 @@ from dawg_orchestrator.resources.agentpool import AgentPoolSpec, BuiltinSpec
 
 _AGENT_GRACE_SECONDS = 30  # another agent adopts its Jobs
 _LEAVING_SECONDS = 60  # beyond the longest task, to hand over its result
+MIRRORS_DIR = "/mirrors"  # of repositories that are watched
+_MIRRORS = "4Gi"
 
 
 def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -> JsonObject:
@@ -78,7 +82,7 @@ def agents_template(pool_name: str, spec: AgentPoolSpec, around: Surroundings) -
 
 
 def _hold_secrets(pod: JsonObject, builtin: BuiltinSpec, longest: timedelta) -> None:
-    """Make an agent's pod one that carries out built-in steps: their rights, and the secrets that steps may name."""
+    """Make an agent's pod one that carries out built-in steps and watches: their rights, and what they may name."""
     pod["serviceAccountName"] = names.STEPS_SERVICE_ACCOUNT
     # Nobody adopts a step: whoever has begun it ends it.
     pod["terminationGracePeriodSeconds"] = int(longest.total_seconds()) + _LEAVING_SECONDS
@@ -88,6 +92,10 @@ def _hold_secrets(pod: JsonObject, builtin: BuiltinSpec, longest: timedelta) -> 
         {"name": "DAWG_STEP_SECRETS", "value": ",".join(secret.env for secret in builtin.secrets)},
         {"name": "DAWG_LEAVE_WITHIN", "value": f"{int(longest.total_seconds()) + _LEAVING_SECONDS // 2}s"},
     ]
+    pod["volumes"].append({"name": "mirrors", "emptyDir": {"sizeLimit": _MIRRORS}})
+    pod["containers"][0]["volumeMounts"].append({"name": "mirrors", "mountPath": MIRRORS_DIR})
+    hold_git_secrets(pod, builtin.git_secrets)
+    hold_forge_secrets(pod, builtin.forge_secrets)
 
 
 def deployment_manifest(

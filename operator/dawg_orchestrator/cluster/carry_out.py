@@ -175,8 +175,13 @@ async def check_secrets(cluster: Cluster, request: AttemptRequest) -> None:
     git = request.spec.source.git if request.spec.source is not None else None
     if git is None or git.credentials_secret_ref is None:
         return
-    name, host = git.credentials_secret_ref.name, git_host(git.url)
-    annotations = (await _secret_metadata(cluster, request.namespace, name)).get("annotations") or {}
+    await check_git_secret(cluster, request.namespace, git.credentials_secret_ref.name, git.url)
+
+
+async def check_git_secret(cluster: Cluster, namespace: str, name: str, url: str) -> None:
+    """Refused unless the Secret's owner allows to send it to the address's host."""
+    host = git_host(url)
+    annotations = (await _secret_metadata(cluster, namespace, name)).get("annotations") or {}
     allowed = [entry.strip().lower() for entry in annotations.get(names.HOSTS, "").split(",") if entry.strip()]
     if host not in allowed:
         remedy = f"its owner allows it with the annotation {names.HOSTS}: {host}"

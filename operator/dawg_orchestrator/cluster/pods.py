@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.agentpool import PodTemplate, Volume
+from dawg_orchestrator.resources.agentpool import ForgeSecret, GitSecret, PodTemplate, Volume
 from dawg_orchestrator.resources.task import Readiness, ResourceAmounts, Scheduling, Service
 
 JsonObject = dict[str, Any]
 
+GIT_SECRETS_DIR = "/git-secrets"  # in the agent: a folder for each Secret
+FORGE_SECRETS_DIR = "/forge-secrets"  # likewise
 _USER = 10001
 _TOKEN_SECONDS = 3600
 
@@ -24,6 +27,7 @@ class Surroundings:
     default_task_image: str
     api_url: str
     controller_address: str  # host:port of the headless Service
+    run_link: str = ""  # where people look at a run: an address with {namespace} and {name}
 
 
 def owner(kind: str, name: str, uid: str) -> JsonObject:
@@ -134,3 +138,22 @@ def _probe(readiness: Readiness) -> JsonObject:
     else:
         check = {"exec": {"command": readiness.exec or []}}
     return {**check, "periodSeconds": 1, "failureThreshold": max(1, int(readiness.timeout.total_seconds()))}
+
+
+def hold_git_secrets(pod: JsonObject, secrets: Iterable[GitSecret]) -> None:
+    """Let the agent of the pod, and nobody else in it, see these Secrets, each as a folder."""
+    _hold(pod, "git", GIT_SECRETS_DIR, (secret.name for secret in secrets))
+
+
+def hold_forge_secrets(pod: JsonObject, secrets: Iterable[ForgeSecret]) -> None:
+    """Likewise."""
+    _hold(pod, "forge", FORGE_SECRETS_DIR, (secret.name for secret in secrets))
+
+
+def _hold(pod: JsonObject, kind: str, folder: str, secrets: Iterable[str]) -> None:
+    """One that is missing keeps no agent from starting: whoever names it is told."""
+    for number, secret in enumerate(secrets):
+        volume = {"secretName": secret, "defaultMode": 0o440, "optional": True}
+        pod["volumes"].append({"name": f"{kind}-{number}", "secret": volume})
+        mount = {"name": f"{kind}-{number}", "mountPath": f"{folder}/{secret}", "readOnly": True}
+        pod["containers"][0]["volumeMounts"].append(mount)

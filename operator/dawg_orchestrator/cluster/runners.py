@@ -10,6 +10,7 @@ from dawg_orchestrator.cluster.pods import (
     JsonObject,
     Surroundings,
     container_security,
+    hold_git_secrets,
     resource_amounts,
     secret_variable,
     service_container,
@@ -21,7 +22,6 @@ from dawg_orchestrator.resources.agentpool import AgentPoolSpec, WarmSpec
 
 SLOTS_DIR = "/slots"  # in the agent: <slot>/files is the slot's DAWG_DIR, <slot>/door holds the socket
 CACHE_DIR = "/cache"
-GIT_SECRETS_DIR = "/git-secrets"  # in the agent: a folder for each Secret
 _RUNNER_DIR = "/dawg-runner"
 _DOOR_DIR = "/run/dawg"
 _FIRST_USER = 20001
@@ -56,14 +56,13 @@ def add_runners(pod: JsonObject, spec: AgentPoolSpec, around: Surroundings) -> N
         {"name": "runner", "emptyDir": {"sizeLimit": "1Mi"}},
         {"name": "cache", "emptyDir": {"sizeLimit": "8Gi"}},
         *(volume for slot in range(spec.slots) for volume in _slot_volumes(slot, warm)),
-        *({"name": f"git-{number}", "secret": {"secretName": secret.name, "defaultMode": 0o440, "optional": True}}
-          for number, secret in enumerate(warm.git_secrets)),
         *(volume_source(volume) for volume in template.volumes),
     ]  # fmt: skip
-    _equip_agent(pod, spec, warm)
+    _equip_agent(pod, spec)
+    hold_git_secrets(pod, warm.git_secrets)
 
 
-def _equip_agent(pod: JsonObject, spec: AgentPoolSpec, warm: WarmSpec) -> None:
+def _equip_agent(pod: JsonObject, spec: AgentPoolSpec) -> None:
     agent = pod["containers"][0]
     leave_within = f"{pod['terminationGracePeriodSeconds'] - _LEAVING_SECONDS // 2}s"
     agent["env"] += [
@@ -75,8 +74,6 @@ def _equip_agent(pod: JsonObject, spec: AgentPoolSpec, warm: WarmSpec) -> None:
         {"name": "kube-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
         {"name": "cache", "mountPath": CACHE_DIR},
         *(mount for slot in range(spec.slots) for mount in _agents_mounts(slot)),
-        *({"name": f"git-{number}", "mountPath": f"{GIT_SECRETS_DIR}/{secret.name}", "readOnly": True}
-          for number, secret in enumerate(warm.git_secrets)),
     ]  # fmt: skip
 
 

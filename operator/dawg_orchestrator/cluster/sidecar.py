@@ -76,6 +76,7 @@ def sidecar_order(request: AttemptRequest, around: Surroundings) -> SidecarOrder
         api_url=around.api_url,
         git=git,
         commit=request.commit,
+        patch=request.spec.source.patch_ref if request.spec.source is not None else None,
         credentials=git is not None and git.credentials_secret_ref is not None,
         results=task.results,
         outputs=list(task.outputs),

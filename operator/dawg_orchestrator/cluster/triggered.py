@@ -27,6 +27,7 @@ class TriggeredRun:
     source: JsonObject | None = None
     parent: str | None = None  # uid of the run whose end it was
     root: str | None = None
+    gate: JsonObject | None = None
 
 
 async def start_triggered(cluster: Cluster, run: TriggeredRun) -> bool:
@@ -47,6 +48,8 @@ def triggered_manifest(run: TriggeredRun) -> JsonObject:
         spec["parameters"] = dict(run.parameters)
     if run.source:
         spec["source"] = run.source
+    if run.gate:
+        spec["gate"] = run.gate
     metadata: JsonObject = {
         "namespace": run.namespace, "name": run.name,
         "annotations": {names.TRIGGER: run.trigger, names.TRIGGERED_BY: run.by},

@@ -19,11 +19,13 @@ from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
 from dawg_orchestrator.controller.family import Family, task_index
 from dawg_orchestrator.controller.forecasts import Forecasts
+from dawg_orchestrator.controller.gates import Gates
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
+from dawg_orchestrator.controller.standing import Standing
 from dawg_orchestrator.controller.timetable import Timetable
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.controller.workqueue import Key
@@ -73,7 +75,11 @@ class Desk:
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
         self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
-        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._wake_without_content)
+        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._workflow_changed)
+        self.standing = Standing(
+            self.library, self.roster.table.agents, lambda namespace: wake(Key("Duties", namespace, ""), None)
+        )
+        self.gates = Gates(term, lambda namespace: wake(Key("Gates", namespace, ""), None), self._wake_uid)
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
@@ -164,6 +170,11 @@ class Desk:
         """What the run of a Workflow asks for cannot be carried out."""
         run.invalid = why
         self._is_read(run)
+
+    def see_finished(self, obj: JsonObject, now: datetime) -> None:
+        """A run that has its verdict, as it is found later."""
+        self.occurrences.see_finished(obj, now)
+        self.gates.see_finished(obj, now)
 
     def unread_beside(self, run: Run) -> tuple[str, ...]:
         """Runs under way in its namespace of which nobody knows yet to which concurrency group they belong."""
@@ -284,12 +295,14 @@ class Desk:
             self.missing_since.pop(key, None)
         if respecified:
             self._wake_waiting(key)
+            self.standing.changed(key[0])
         self.wake_pool(key)
 
     def drop_pool(self, namespace: str, name: str) -> None:
         """An AgentPool is gone; its Deployments go by ownership."""
         self.pools.pop((namespace, name), None)
         self._wake_waiting((namespace, name))
+        self.standing.changed(namespace)
 
     def pool_names(self, namespace: str) -> set[str]:
         """All pools of a namespace."""
@@ -345,6 +358,7 @@ class Desk:
         agent = self.table.agents.get(uid)
         if agent is not None:
             agent.connected = False
+            self.standing.session_changed(agent)
             self.wake_pool((agent.namespace, agent.pool))
 
     def end_silent(self, now: datetime) -> list[Lease]:
@@ -363,6 +377,9 @@ class Desk:
     def plan_run(self, run: Run, now: datetime) -> RunPlan:
         """What happens to the run next; its states and its place in the queue are already taken over."""
         facts = gather.run_facts(self, run, now)
+        if run.spec.gate is not None:
+            self.gates.see(run)
+            facts = replace(facts, gate=self.gates.stand_of(run))
         plan = plan_testrun(facts, now)
         run.states = plan.states
         run.outputs |= plan.outputs
@@ -590,7 +607,9 @@ class Desk:
         if uid in self.runs:
             self.wake_run(self.runs[uid])
 
-    def _wake_without_content(self, workflow: WorkflowKey) -> None:
+    def _workflow_changed(self, workflow: WorkflowKey) -> None:
+        """Its content is new: runs may have waited for it, and agents may have to look elsewhere."""
+        self.standing.changed(workflow[0])
         for uid in sorted(self._without_content.get(workflow, ())):
             self._wake_uid(uid)
 

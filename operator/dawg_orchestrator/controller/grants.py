@@ -121,7 +121,10 @@ class Granting:
             # attempt before, which a pass of this one must not hide.
             await self._record(run)
         if request.pool.executor == "Builtin":
-            return grant.model_copy(update={"step": self._step_order(run, request)})
+            order = self._step_order(run, request)
+            if order.git is not None:
+                await check_secrets(self._cluster, request)
+            return grant.model_copy(update={"step": order})
         if request.pool.executor == "Process":
             await check_secrets(self._cluster, request)
             return grant.model_copy(update={"process": process_order(request, self._around)})

@@ -24,7 +24,9 @@ from dawg_orchestrator.resources.protocol import (
     Hello,
     LeaseId,
     Progress,
+    Published,
     Report,
+    Sighting,
     Welcome,
 )
 from dawg_orchestrator.resources.reasons import Reason
@@ -58,6 +60,7 @@ def hear_hello(desk: Desk, peer: Peer, hello: Hello, now: datetime) -> list[From
         if stopping is not None:  # said while the agent could not hear it
             answers.append(Cancel(lease=lease.id, reason=stopping))
     desk.wake_claimed(peer)
+    desk.standing.session_changed(agent)
     desk.wake_pool((peer.namespace, peer.pool))
     return answers
 
@@ -75,6 +78,10 @@ def hear(desk: Desk, uid: str, message: FromAgent, now: datetime) -> list[FromCo
         return _hear_end(desk, agent, finished, now)
     if isinstance(message, Progress):
         _hear_progress(desk, agent, message, now)
+    elif isinstance(message, Sighting):
+        desk.standing.hear(agent, message)
+    elif isinstance(message, Published):
+        desk.gates.hear(agent.uid, message, now)
     elif isinstance(message, Drained):
         agent.drained = agent.draining
         desk.wake_pool((agent.namespace, agent.pool))

@@ -92,7 +92,7 @@ async def _serve(
     """Do all that a leader does; returns the part that ended, or None for the wish to stop."""
     estimates = Estimates()
     ttl = TimeToLive(
-        outside.cluster, outside.namespaces, outside.history, outside.clock, desk.occurrences.see_finished
+        outside.cluster, outside.namespaces, outside.history, outside.clock, desk.see_finished
     )  # fmt: skip
     reporter = Reporter(outside.cluster, desk, outside.sessions, estimates, outside.clock, ttl.finished)
     reconciler = Reconciler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -14,6 +15,7 @@ from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.controller.library import Workflow, WorkflowKey
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.changes import differing
+from dawg_orchestrator.planning.gitwatch import PushFacts, plan_pushes, watching
 from dawg_orchestrator.planning.triggers import AskedRun, TriggerFacts, TriggerPlan, plan_triggers
 from dawg_orchestrator.planning.workflow import plan_workflow
 
@@ -36,7 +38,9 @@ class Librarian:
         return plan.check_again_at
 
     async def _write(self, key: WorkflowKey, workflow: Workflow, triggers: JsonObject) -> None:
-        status = plan_workflow(workflow.facts(self._desk.term, triggers), self._clock())
+        looks = self._desk.standing.looks_of(workflow)
+        watched = watching(workflow.spec, looks) if workflow.spec is not None else None
+        status = plan_workflow(workflow.facts(self._desk.term, triggers, watched), self._clock())
         if differing(workflow.status, status) <= {"term"}:
             return
         try:
@@ -64,9 +68,16 @@ class Librarian:
                 rollouts=self._desk.occurrences.rollouts(namespace, now), answered=frozenset(workflow.answered),
             ), now,
         )  # fmt: skip
-        for asked in plan.runs:
+        pushes = plan_pushes(
+            PushFacts(
+                workflow=workflow.name, uid=workflow.uid, spec=workflow.spec,
+                written=(workflow.status.get("triggers") or {}).get("git") or {},
+                looks=self._desk.standing.looks_of(workflow), answered=frozenset(workflow.answered),
+            )
+        )  # fmt: skip
+        for asked in (*plan.runs, *pushes.runs):
             await self._start(workflow, asked)
-        return plan
+        return replace(plan, triggers=plan.triggers | ({"git": pushes.noted} if pushes.noted else {}))
 
     async def _read(self, namespace: str, name: str) -> None:
         try:
@@ -78,7 +89,7 @@ class Librarian:
     async def _start(self, workflow: Workflow, asked: AskedRun) -> None:
         run = TriggeredRun(
             namespace=workflow.namespace, name=asked.name, workflow=workflow.name, trigger=asked.trigger, by=asked.by,
-            parameters=asked.parameters, source=asked.source, parent=asked.parent,
+            parameters=asked.parameters, source=asked.source, parent=asked.parent, gate=asked.gate,
         )  # fmt: skip
         try:
             new = await start_triggered(self._cluster, run)

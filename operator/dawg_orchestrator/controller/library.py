@@ -15,6 +15,7 @@ from dawg_orchestrator.planning.facts import WorkflowFact
 from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_workflow
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import parse_time
+from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 JsonObject = dict[str, Any]
@@ -41,11 +42,13 @@ class Workflow:
     @property
     def has_triggers(self) -> bool:
         """Whether something that the controller watches starts it."""
-        return self.spec is not None and any(one.test_run_failed or one.deployment for one in self.spec.triggers)
+        return self.spec is not None and any(
+            one.test_run_failed or one.deployment or one.git for one in self.spec.triggers
+        )
 
-    def facts(self, term: int, triggers: JsonObject) -> WorkflowFacts:
+    def facts(self, term: int, triggers: JsonObject, watching: tuple[str, Reason, str] | None = None) -> WorkflowFacts:
         """All that its status is made of; ``triggers`` is what is to be noted of them."""
-        return WorkflowFacts(self.generation, term, self.status, self.wrong, self.last, triggers)
+        return WorkflowFacts(self.generation, term, self.status, self.wrong, self.last, triggers, watching)
 
 
 class Library:
@@ -75,7 +78,8 @@ class Library:
 
     def drop(self, namespace: str, name: str) -> None:
         """A Workflow is gone; runs go on with what was frozen for them."""
-        self.workflows.pop((namespace, name), None)
+        if self.workflows.pop((namespace, name), None) is not None:
+            self._changed((namespace, name))
 
     def names_in(self, namespace: str) -> set[str]:
         """All Workflows of a namespace."""
@@ -90,9 +94,13 @@ class Library:
 
     def wake_triggered(self, namespace: str) -> None:
         """Something has happened there that may start one."""
-        for (where, name), workflow in self.workflows.items():
-            if where == namespace and workflow.has_triggers:
-                self._wake((where, name))
+        self.wake_where(lambda workflow: workflow.namespace == namespace and workflow.has_triggers)
+
+    def wake_where(self, concerned: Callable[[Workflow], bool]) -> None:
+        """Look at the Workflows that something concerns."""
+        for key, workflow in self.workflows.items():
+            if concerned(workflow):
+                self._wake(key)
 
     def looks_at_failures(self, namespace: str) -> bool:
         """Whether a failed run may start one there."""

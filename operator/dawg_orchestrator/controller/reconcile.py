@@ -16,9 +16,11 @@ from dawg_orchestrator.cluster.scheduled import RunRefused, stop_run
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.contents import Contents
 from dawg_orchestrator.controller.desk import MARKED_REMOVABLE, Desk, PoolKey
+from dawg_orchestrator.controller.duties import DutyRoster
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.librarian import Librarian
+from dawg_orchestrator.controller.publisher import Publisher
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
 from dawg_orchestrator.controller.sessions import Sessions
@@ -37,7 +39,7 @@ from dawg_orchestrator.planning.plan import (
     StopRuns,
 )
 from dawg_orchestrator.resources import names
-from dawg_orchestrator.resources.agentpool import AgentPoolSpec
+from dawg_orchestrator.resources.agentpool import AgentPoolSpec, BuiltinSpec
 from dawg_orchestrator.resources.protocol import Cancel, Drain
 from dawg_orchestrator.resources.reasons import Reason
 
@@ -74,6 +76,8 @@ class Reconciler:
         self._scheduling = Scheduling(cluster, desk.timetable, desk.forecasts, desk.term, queue, clock, let_go)
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
+        self._duties = DutyRoster(cluster, desk, sessions, clock)
+        self._publisher = Publisher(cluster, desk, sessions, around.run_link, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
 
@@ -103,13 +107,19 @@ class Reconciler:
         elif key.kind == "Schedule":
             await self._scheduling.look((key.namespace, key.name))
         elif key.kind == "Workflow":
-            again = await self._librarian.look((key.namespace, key.name))
-            if again is not None:
-                self._queue.add(key, again)
+            self._look_again(key, await self._librarian.look((key.namespace, key.name)))
+        elif key.kind == "Duties":
+            self._look_again(key, await self._duties.look(key.namespace))
+        elif key.kind == "Gates":
+            self._look_again(key, await self._publisher.look(key.namespace))
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:
                 await self._look_at_run(run, in_turn=key.kind == IN_TURN)
+
+    def _look_again(self, key: Key, at: datetime | None) -> None:
+        if at is not None:
+            self._queue.add(key, at)
 
     def _back_off(self, key: Key, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
@@ -144,6 +154,8 @@ class Reconciler:
             run.looked_at = self._clock()
             plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
             failed = await self._carry_out(run, plan) or failed
+            if plan.finished and run.spec.gate is not None:
+                await self._publisher.supersede_older(run)
             again = await self._reporter.report(run, plan, contained, at_once=at_once or plan.record_first)
             if again is None:
                 # Only now: a Job is the proof of its attempt until status has it.
@@ -250,6 +262,7 @@ class Reconciler:
         """The run was deleted: its agents stop, its Jobs go by ownership."""
         run = self._desk.runs.get(uid)
         held = [self._desk.table.holder((uid, index)) for index in range(len(run.states))] if run else []
+        self._desk.gates.missed(uid)
         self._desk.drop_run(uid)
         for lease in held:
             if lease is not None:
@@ -304,7 +317,8 @@ class Reconciler:
     async def _ask_owners(self, pool: Pool, now: datetime) -> None:
         """Whether the Secrets that tests or steps would see are for them; who refused is asked again later."""
         for_tests = {secret.name for secret in pool.spec.warm.secrets} if pool.spec.warm is not None else set()
-        for_steps = {secret.name for secret in pool.spec.builtin.secrets} if pool.spec.builtin is not None else set()
+        builtin = pool.spec.builtin or BuiltinSpec()
+        for_steps = {secret.name for secret in builtin.secrets} | {secret.name for secret in builtin.forge_secrets}
         if pool.asked_at is not None and now - pool.asked_at < _ASK_AGAIN:
             return
         try:
@@ -319,6 +333,7 @@ class Reconciler:
         agent = self._desk.table.agents.get(action.pod_uid)
         if agent is not None and await self._sessions.send(action.pod_uid, Drain(undo=action.undo)):
             agent.draining, agent.drained = not action.undo, False
+            self._desk.standing.changed(agent.namespace)
             self._desk.wake_pool((agent.namespace, agent.pool))
 
     async def _report_pool(self, pool: Pool, status: dict[str, object], *, scaled: tuple[Reason, str] | None) -> None:

@@ -86,7 +86,7 @@ def _outside(
     around = Surroundings(
         agent_image=settings.agent_image, agent_pull_policy=settings.agent_pull_policy,
         default_task_image=settings.default_task_image, api_url=settings.api_url,
-        controller_address=settings.controller_address,
+        controller_address=settings.controller_address, run_link=settings.run_link,
     )  # fmt: skip
 
     async def watch(desk: Desk, forget_run: ForgetRun, unwatch: asyncio.Event) -> None:

@@ -185,5 +185,7 @@ class Reporter:
             self._desk.library.run_ended((run.namespace, run.workflow), LastRun(run.name, verdict, ended_at))
         if verdict in FAILED and not run.depth and self._desk.library.looks_at_failures(run.namespace):
             self._desk.occurrences.run_failed(run.namespace, run.name)
+        if run.spec.gate is not None:
+            self._desk.gates.finished(run, status)
         self._desk.drop_run(run.uid)
         self._finished(run, ended_at)

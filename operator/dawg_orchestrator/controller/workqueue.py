@@ -17,7 +17,8 @@ _LONGEST_REST = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is to be looked at; ``kind`` is TestRun, AgentPool, Schedule, Dispatch (a pool's queue) or ``IN_TURN``.
+    """What is to be looked at: a TestRun, AgentPool, Schedule, Workflow, Dispatch (a pool's queue), Duties (what a
+    namespace's Builtin agents look after), Gates (what forges are to show for its runs) or ``IN_TURN``.
 
     That a TestRun waits is written in turn, one at a time and, while there is other work, with rests, so that thousands
     of them do not hold up verdicts.

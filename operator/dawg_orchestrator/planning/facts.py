@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dawg_orchestrator.planning.graph import Graph
 from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.publishing import GateStand
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import FailedCase
@@ -110,5 +111,6 @@ class RunFacts:
     workflows: Mapping[str, WorkflowFact] = field(default_factory=dict)  # of the namespace; only where steps ask
     children: Mapping[int, tuple[ChildRun, ...]] = field(default_factory=dict)  # of an index; absent: not known yet
     approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
+    gate: GateStand | None = None  # of a run that has a gate: how publishing fares
     depth: int = 0  # how many runs stand above it
     of_root: int = 0  # unfinished runs that go back to the same one

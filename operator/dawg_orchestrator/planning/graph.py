@@ -20,6 +20,7 @@ from dawg_orchestrator.planning import conditions
 from dawg_orchestrator.resources.steps import expressions, pool_that_carries, read_inputs, step_of
 from dawg_orchestrator.resources.task import Task
 from dawg_orchestrator.resources.testrun import MAX_TASKS, TestRunSpec
+from dawg_orchestrator.resources.workflow import RiskRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,12 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Which tasks of a Workflow's run are for failures only and which come at its very end; its parameters' types."""
+    """Which tasks of a Workflow's run are for failures only and which come last; parameters' types, rules of risk."""
 
     on_failure: frozenset[str] = frozenset()
     final: frozenset[str] = frozenset()
     types: Mapping[str, str] = field(default_factory=dict)
+    risk: tuple[RiskRule, ...] = ()
 
     def is_main(self, name: str) -> bool:
         """Whether the task is one of those that decide whether something has failed."""
@@ -160,14 +162,31 @@ def _cells(tasks: Sequence[Task]) -> Iterable[Cell]:
 
 def check_run(spec: TestRunSpec) -> None:
     """All that can be wrong about a run besides its tasks; InvalidSpec."""
-    if spec.gate is not None:
-        raise NotAvailable("spec.gate", "publishing to a forge is not part of this release; remove the field")
+    _check_gate(spec)
+    _check_patch(spec)
     if spec.selection is not None and spec.selection.mode != "off":
         raise NotAvailable("spec.selection", "selecting tests is not part of this release; set mode: off")
-    if spec.source is not None and spec.source.patch_ref is not None:
-        raise NotAvailable("spec.source.patchRef", "patched sources are not part of this release; remove the field")
     _check_url(spec)
     _check_variables("spec.parameters", spec.parameters, "DAWG_PARAM_")
+
+
+def _check_gate(spec: TestRunSpec) -> None:
+    """A gate opens merges: only the verdict of a Workflow on a commit that a repository has can do that."""
+    if spec.gate is None:
+        return
+    if spec.source is not None and spec.source.patch_ref is not None:
+        raise InvalidSpec(
+            "spec.gate", "with source.patchRef the run tests what no server has, so it proves nothing; remove the field"
+        )
+    if spec.workflow_ref is None:
+        raise InvalidSpec("spec.gate", "tasks of the run's own prove nothing about a merge; name a Workflow instead")
+    if spec.source is None or spec.source.git is None:
+        raise InvalidSpec("spec.gate", "without spec.source.git there is no commit to publish the verdict for")
+
+
+def _check_patch(spec: TestRunSpec) -> None:
+    if spec.source is not None and spec.source.patch_ref is not None and spec.source.git is None:
+        raise InvalidSpec("spec.source.patchRef", "a patch goes on top of a commit; name its repository in source.git")
 
 
 def _check_url(spec: TestRunSpec) -> None:

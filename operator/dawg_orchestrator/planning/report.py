@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from dawg_orchestrator.planning.gate import HARMLESS_SKIPS, Deciding, MergeDecision, decide_merge
 from dawg_orchestrator.planning.graph import Cell
 from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.publishing import GateStand, gate_status
 from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_duration, format_time
 from dawg_orchestrator.resources.reasons import Reason
@@ -64,6 +65,7 @@ class ReportFacts:
     on_flaky: Literal["Allow", "Block"] = "Allow"
     workflow_revision: str | None = None
     rerun_of: str | None = None
+    gate: GateStand | None = None
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
@@ -78,7 +80,7 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         "mergeBlocked": not decision.allowed,
         "progress": f"{sum(state.done for state in facts.states)}/{len(facts.states)}",
         "conditions": [condition.wire() for condition in _conditions(facts, decision, running, now)],
-        "gate": {"state": "NotGated"},
+        "gate": _gate(facts, decision),
         "taskVerdicts": "".join(_letter(state) for state in facts.states),
     }
     _add_times(status, facts, now)
@@ -98,6 +100,12 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
     status["results"] = {"stored": not missed and all(state.stored for state in facts.states)}
     status["tasks"] = _entries(facts)
     return fit(status)
+
+
+def _gate(facts: ReportFacts, decision: MergeDecision) -> JsonObject:
+    if facts.gate is None:
+        return {"state": "NotGated"}
+    return gate_status(facts.gate, decision, finished=facts.verdict is not None)
 
 
 def fit(status: JsonObject) -> JsonObject:

@@ -12,7 +12,7 @@ from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.workflow import typed
 from dawg_orchestrator.resources.expressions import named_tasks
 from dawg_orchestrator.resources.protocol import EndedTask, StepOrder
-from dawg_orchestrator.resources.steps import Inputs, expressions, read_inputs
+from dawg_orchestrator.resources.steps import STEPS, Inputs, expressions, read_inputs
 from dawg_orchestrator.resources.testrun import MAX_TASK_ENTRIES
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
 
@@ -34,8 +34,17 @@ def step_order(step: Step, cell: Cell) -> StepOrder:
             verdict=str(shown.verdict), reason=shown.reason.value if shown.reason else "", message=shown.message[:300]
         )
     return StepOrder(
-        uses=cell.task.uses or "", inputs=inputs.wire(), workflow=step.facts.workflow, tasks=tasks
+        uses=cell.task.uses or "", inputs=inputs.wire(), workflow=step.facts.workflow, tasks=tasks,
+        **_source(step, cell),
     )  # fmt: skip
+
+
+def _source(step: Step, cell: Cell) -> dict[str, Any]:
+    """What a step that looks at the run's source is told of it."""
+    what, source = STEPS[cell.task.uses or ""], step.facts.spec.source
+    if not what.looks_at_source or source is None:
+        return {}
+    return {"git": source.git, "commit": step.facts.commit, "risk": list(step.graph.shape.risk)}
 
 
 def _badness(state: TaskState) -> int:

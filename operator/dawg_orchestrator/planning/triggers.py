@@ -78,6 +78,7 @@ class AskedRun:
     parameters: dict[str, str] = field(default_factory=dict)
     source: JsonObject | None = None
     parent: str | None = None
+    gate: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _after_failures(facts: TriggerFacts, noted: JsonObject, now: datetime) -> It
         until = max(until or run.ended_at, run.ended_at)
         if name not in facts.answered:
             yield AskedRun(
-                name, run.uid, f"testRunFailed {run.name}", _declared(facts.spec, failedRun=run.name), run.source,
+                name, run.uid, f"testRunFailed {run.name}", declared(facts.spec, failedRun=run.name), run.source,
                 parent=run.uid,
             )  # fmt: skip
     if until is not None:
@@ -146,14 +147,14 @@ def _after_rollouts(facts: TriggerFacts, noted: JsonObject, now: datetime) -> It
         answered[rollout.deployment] = rollout.id
         name = triggered_name(facts.workflow, facts.uid, rollout.id)
         if name not in facts.answered:
-            parameters = _declared(
+            parameters = declared(
                 facts.spec, deployment=rollout.deployment, revision=rollout.revision, image=rollout.image
             )
             yield AskedRun(name, rollout.id, f"deployment {rollout.deployment}", parameters)
     noted["rollouts"] = dict(sorted(answered.items())[:_MOST_ROLLOUTS])
 
 
-def _declared(spec: WorkflowSpec, **values: str) -> dict[str, str]:
+def declared(spec: WorkflowSpec, **values: str) -> dict[str, str]:
     """What the trigger knows, where the Workflow declares a parameter of that name."""
     names = {parameter.name for parameter in spec.parameters}
     return {name: value for name, value in values.items() if name in names and value}

@@ -1,7 +1,8 @@
 """From a Workflow and a run that names it to what the run carries out: its tasks, stages and parameters, frozen.
 
 The frozen content is ``{"spec": a TestRun's spec with tasks, "stages": {"onFailure": […], "finally": […]}, "types":
-{parameter: type}}``; a run is planned from that alone, whatever becomes of its Workflow.
+{parameter: type}, "risk": [rules, if there are any]}``; a run is planned from that alone, whatever becomes of its
+Workflow.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.parameters import BOOLEANS, check_value, parameters_of
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import TestRunSpec
-from dawg_orchestrator.resources.workflow import WorkflowSpec
+from dawg_orchestrator.resources.workflow import RiskRule, WorkflowSpec
 
 JsonObject = dict[str, Any]
 
@@ -61,10 +62,11 @@ def merged(run: TestRunSpec, workflow: WorkflowSpec) -> TestRunSpec:
 def freeze(content: Content) -> JsonObject:
     """The content as it is stored."""
     shape = content.shape
-    return {
+    frozen: JsonObject = {
         "spec": content.spec.wire(), "types": dict(shape.types),
         "stages": {"onFailure": sorted(shape.on_failure), "finally": sorted(shape.final)},
     }  # fmt: skip
+    return frozen | ({"risk": [one.wire() for one in shape.risk]} if shape.risk else {})
 
 
 def thaw(stored: Mapping[str, Any]) -> Content:
@@ -75,6 +77,7 @@ def thaw(stored: Mapping[str, Any]) -> Content:
             frozenset(stages.get("onFailure") or ()),
             frozenset(stages.get("finally") or ()),
             dict(stored.get("types") or {}),
+            tuple(RiskRule.model_validate(one) for one in stored.get("risk") or ()),
         )
         spec = TestRunSpec.model_validate(stored.get("spec") or {})
     except (AttributeError, TypeError, ValueError) as error:
@@ -116,12 +119,13 @@ def _value(kind: str, text: str) -> Any:
 
 
 def _shape(workflow: WorkflowSpec) -> Shape:
-    if not (workflow.on_failure or workflow.finally_ or workflow.parameters):
+    if not (workflow.on_failure or workflow.finally_ or workflow.parameters or workflow.risk):
         return ALL_MAIN
     return Shape(
         frozenset(task.name for task in workflow.on_failure),
         frozenset(task.name for task in workflow.finally_),
         {parameter.name: parameter.type for parameter in workflow.parameters},
+        tuple(workflow.risk),
     )
 
 
@@ -136,7 +140,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFacts:
-    """All that a Workflow's status is made of; ``wrong`` says why it cannot run."""
+    """All that a Workflow's status is made of; ``wrong`` says why it cannot run, ``watching`` how its watches fare."""
 
     generation: int
     term: int
@@ -144,16 +148,20 @@ class WorkflowFacts:
     wrong: str | None
     last: LastRun | None
     triggers: Mapping[str, Any] = field(default_factory=dict)
+    watching: tuple[str, Reason, str] | None = None  # the condition Watching: status, reason, message
 
 
 def plan_workflow(facts: WorkflowFacts, now: datetime) -> JsonObject:
     """The status as it should stand."""
-    known = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    kinds = ("Ready", "Watching") if facts.watching is not None else ("Ready",)
+    known = read_conditions(facts.written.get("conditions") or (), kinds)
     if facts.wrong is None:
         answer = ("True", Reason.WORKFLOW_READY, Reason.WORKFLOW_READY.sentence)
     else:
         answer = ("False", Reason.INVALID_SPEC, facts.wrong)
     known = set_condition(known, "Ready", *answer, generation=facts.generation, now=now)  # type: ignore[arg-type]
+    if facts.watching is not None:
+        known = set_condition(known, "Watching", *facts.watching, generation=facts.generation, now=now)  # type: ignore[arg-type]
     status: JsonObject = {
         "term": facts.term, "observedGeneration": facts.generation,
         "conditions": [condition.wire() for condition in known],

@@ -84,7 +84,7 @@ class PoolSecret(Model):
 
 
 class GitSecret(Model):
-    """A git Secret that runs in a Process pool may name; its agents hold it, its tests never see it."""
+    """A git Secret that runs in the pool, or triggers it looks after, may name; agents hold it, tests never see it."""
 
     name: ObjectName
 
@@ -114,10 +114,18 @@ class StepSecret(Model):
     env: str = Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)
 
 
+class ForgeSecret(Model):
+    """A Secret by which agents write to a forge; it carries the label dawg.dev/for-steps."""
+
+    name: ObjectName
+
+
 class BuiltinSpec(Model):
-    """What the built-in steps of a Builtin pool hold: steps name a variable, and it holds a whole address."""
+    """What the agents of a Builtin pool hold: steps name a variable, which holds a whole address; triggers a Secret."""
 
     secrets: list[StepSecret] = Field(default_factory=list, max_length=64)
+    git_secrets: list[GitSecret] = Field(default_factory=list, max_length=16)
+    forge_secrets: list[ForgeSecret] = Field(default_factory=list, max_length=16)
 
 
 class KueueSpec(Model):
@@ -139,6 +147,11 @@ class AgentPoolSpec(Model):
         rule(
             "self.trust == 'trusted' || !has(self.warm) || !has(self.warm.secrets) || size(self.warm.secrets) == 0",
             "the tasks of an untrusted pool get no Secrets",
+        ),
+        rule(
+            "!has(self.builtin) || !has(self.builtin.forgeSecrets) || size(self.builtin.forgeSecrets) == 0"
+            " || !has(self.builtin.secrets) || !self.builtin.secrets.exists(one, one.env == 'OPENAI_API_KEY')",
+            "a language model's key and forgeSecrets never share a pod: make a pool for each",
         ),
     )
 

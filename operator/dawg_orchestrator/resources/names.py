@@ -46,6 +46,7 @@ SUITE = f"{GROUP}/suite"  # label of a Workflow: what `dawg queue test --suite` 
 AGENT_SERVICE_ACCOUNT = "dawg-agent"
 TASK_SERVICE_ACCOUNT = "dawg-task"
 BUILTIN_POOL = "builtin"  # where built-in steps go that name no pool
+PATCH_SERVICE_ACCOUNT = "dawg-patcher"  # whose token people may ask for who have none of their own
 STEPS_SERVICE_ACCOUNT = "dawg-steps"  # of the agents of Builtin pools
 CONTROLLER_AUDIENCE = "dawg-controller"  # of agents' tokens for their session
 API_AUDIENCE = "dawg-api"  # of agents' and sidecars' tokens for uploads

@@ -3,8 +3,8 @@
 One WebSocket an agent, JSON text frames, each a message with a ``kind``. The agent opens with Hello, the controller
 answers Welcome or NotLeader (and closes). Then, in any order:
 
-    agent → controller     Progress, Report, Drained, Alive (every few seconds)
-    controller → agent     Grant, Cancel, Acceptance, Drain
+    agent → controller     Progress, Report, Drained, Alive (every few seconds), Sighting, Published
+    controller → agent     Grant, Cancel, Acceptance, Drain, Duties, Publish
 
 An attempt is named by what it is (run uid, index in the frozen expansion, attempt), a hold on it by its lease.
 """
@@ -19,13 +19,19 @@ from dawg_orchestrator.resources.agentpool import MAX_SLOTS
 from dawg_orchestrator.resources.model import Duration, Model, Time
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
-from dawg_orchestrator.resources.task import Results
-from dawg_orchestrator.resources.testrun import ExitCode, GitSource
+from dawg_orchestrator.resources.task import Glob, Results
+from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, ExitCode, GitSource
+from dawg_orchestrator.resources.workflow import RiskRule
 
 SESSION_PATH = "/v1/agent"
 ALIVE_SECONDS = 3.0  # an agent says Alive this often
 SILENCE_SECONDS = 15.0  # after this long without a word a serving leader ends the agent's leases
+PUBLISH_SECONDS = 10.0  # an agent tries for so long to have a forge show something
 KEEP_RESULTS_SECONDS = 600.0  # an agent keeps results this long while no leader answers
+MAX_BRANCHES = 500  # of one repository, that a watch follows
+MAX_BRANCH_NAME = 256
+MAX_WATCH_GLOBS = 256
+MAX_CHANGED_FILES = 500  # that are named; beyond that nobody knows what has changed
 
 Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]
 
@@ -71,6 +77,7 @@ class SidecarOrder(Model):
     api_url: str
     git: GitSource | None = None
     commit: str | None = None  # set: check out exactly this; else resolve git.revision
+    patch: str | None = None  # set: put this patch, named as in source.patchRef, on top of the commit
     credentials: bool = False  # the git Secret is mounted at /dawg-git
     results: Results = Results()
     outputs: list[str] = Field(default_factory=list)
@@ -115,6 +122,9 @@ class StepOrder(Model):
     inputs: dict[str, Any] = Field(default_factory=dict)
     workflow: str | None = None
     tasks: dict[str, EndedTask] = Field(default_factory=dict)  # that have ended, by name; at most 256
+    git: GitSource | None = None  # the run's source, of steps that look at it
+    commit: str | None = None  # what git.revision names, where that is known
+    risk: list[RiskRule] = Field(default_factory=list)  # of the Workflow, for steps that look at the source
 
 
 class Held(Model):
@@ -236,8 +246,83 @@ class Drain(Model):
     undo: bool = False
 
 
-FromAgent = Annotated[Hello | Progress | Report | Alive | Drained, Field(discriminator="kind")]
-FromController = Annotated[Welcome | NotLeader | Grant | Cancel | Acceptance | Drain, Field(discriminator="kind")]
+class Watch(Model):
+    """Look at a repository's branches now and then, and say what is new."""
+
+    id: str = Field(max_length=64)
+    url: str
+    git_secret: str | None = None
+    branches: list[Glob] = Field(max_length=MAX_WATCH_GLOBS)
+    every: Duration
+    known: dict[str, str] = Field(default_factory=dict)  # branch → commit that needs no telling again
+
+
+class Duties(Model):
+    """All that an agent of a Builtin pool looks after beside its leases; what was said before is void."""
+
+    kind: Literal["duties"] = "duties"
+    watches: list[Watch] = Field(default_factory=list)
+
+
+class Change(Model):
+    """What came with a branch's new commit. Without ``files`` nobody knows what has changed."""
+
+    branch: str = Field(max_length=MAX_BRANCH_NAME)
+    commit: str = Field(pattern=FULL_COMMIT_PATTERN)
+    before: str | None = Field(default=None, pattern=FULL_COMMIT_PATTERN)
+    parents: list[Annotated[str, Field(pattern=FULL_COMMIT_PATTERN)]] = Field(default_factory=list, max_length=64)
+    author: str = Field(default="", max_length=256)
+    message: str = Field(default="", max_length=1024)
+    files: list[Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=MAX_CHANGED_FILES)
+
+
+class Sighting(Model):
+    """What a look at a repository found: the branches that were asked for, or why there are none."""
+
+    kind: Literal["sighting"] = "sighting"
+    watch: str = Field(max_length=64)
+    branches: dict[
+        Annotated[str, Field(max_length=MAX_BRANCH_NAME)], Annotated[str, Field(pattern=FULL_COMMIT_PATTERN)]
+    ] = Field(default_factory=dict, max_length=MAX_BRANCHES)
+    left_out: int = Field(default=0, ge=0)  # branches beyond the most that are followed
+    changes: list[Change] = Field(default_factory=list, max_length=MAX_BRANCHES)
+    reason: Reason | None = None
+    message: str = Field(default="", max_length=1024)
+
+
+class Publish(Model):
+    """Have a forge show this for a commit: try once, for at most PUBLISH_SECONDS, and answer.
+
+    What is said under an older serial about the same place is void.
+    """
+
+    kind: Literal["publish"] = "publish"
+    serial: LeaseId
+    repository: str
+    context: str
+    commit: str
+    workflow: str  # whose run it is: a forge Secret says which may gate
+    url: str  # of the repository that was tested: its forge is the one
+    state: Literal["pending", "success", "failure"]
+    description: str
+    run: str
+    link: str = ""  # where people look at the run
+
+
+class Published(Model):
+    """The forge shows it, as reading it back has confirmed; or why it does not."""
+
+    kind: Literal["published"] = "published"
+    serial: LeaseId
+    url: str | None = Field(default=None, max_length=2048)
+    reason: Reason | None = None
+    message: str = Field(default="", max_length=1024)
+
+
+FromAgent = Annotated[Hello | Progress | Report | Alive | Drained | Sighting | Published, Field(discriminator="kind")]
+FromController = Annotated[
+    Welcome | NotLeader | Grant | Cancel | Acceptance | Drain | Duties | Publish, Field(discriminator="kind")
+]
 
 FROM_AGENT: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)
 FROM_CONTROLLER: TypeAdapter[FromController] = TypeAdapter(FromController)

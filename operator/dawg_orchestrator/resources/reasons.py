@@ -68,6 +68,8 @@ class Reason(StrEnum):
     SOURCE_UNREACHABLE = "SourceUnreachable", "The repository did not answer.", True, True
     SOURCE_REFUSED = "SourceRefused", "The repository refused the credentials, or there were none.", True
     REVISION_NOT_FOUND = "RevisionNotFound", "The repository has no such revision.", True
+    PATCH_NOT_FOUND = "PatchNotFound", "The patch that the run names is not kept in its namespace.", True
+    PATCH_REFUSED = "PatchRefused", "The patch that the run names cannot be put on top of its commit.", True
     HOST_KEY_UNKNOWN = "HostKeyUnknown", "The ssh server's key is not in the Secret's known_hosts.", True
     CERTIFICATE_UNKNOWN = "CertificateUnknown", "The git server's certificate is signed by nobody who is trusted.", True
     CREDENTIALS_NOT_ALLOWED = (
@@ -120,9 +122,14 @@ class Reason(StrEnum):
     TESTS_PENDING = "TestsPending", "The verdict is not known yet, so the merge is blocked."
     MERGE_ALLOWED = "MergeAllowed", "Every task that decides has passed."
     MERGE_BLOCKED = "MergeBlocked", "A task that decides did not pass."
+    GATE_NOT_ALLOWED = "GateNotAllowed", "No forge Secret of the pool allows this repository, context and Workflow."
+    FORGE_REFUSED = "ForgeRefused", "The forge does not take the verdict."
+    FORGE_UNREACHABLE = "ForgeUnreachable", "The forge does not answer."
 
     # Workflows
     WORKFLOW_READY = "WorkflowReady", "Runs of the Workflow can be carried out."
+    WATCHING = "Watching", "The repositories of the Workflow's triggers are looked at."
+    TOO_MANY_BRANCHES = "TooManyBranches", "More branches match the Workflow's triggers than are followed."
 
     # Schedules
     SCHEDULED = "Scheduled", "The schedule starts a run at its next due time."

@@ -210,6 +210,32 @@ class Rollback(Inputs):
     timeout: Duration = parse_duration("5m")
 
 
+class AnalyzeChanges(Inputs):
+    """Say what the run's commit touches and how risky that is; without a base it is compared with its first parent."""
+
+    base: str = Field(default="", pattern=r"^([0-9a-f]{40}([0-9a-f]{24})?)?$")
+    history: int = Field(default=1000, ge=0, le=10_000)  # commits that are read for what usually changes together
+    files: int = Field(default=5000, ge=1, le=20_000)  # that are read for their imports
+    assume: PriorityName = "high"  # the level where the repository cannot be read
+    timeout: Duration = parse_duration("5m")
+    llm: bool = True  # whether to ask, where the pool has a key
+    llm_timeout: Duration = parse_duration("30s")
+    llm_tokens: int = Field(default=8000, ge=500, le=100_000)  # of the question, roughly; the answer has 800
+
+
+class PredictRisks(Inputs):
+    """Say what an analysis means: how likely a failure is, what to run first and how long that takes.
+
+    Levels only rise: the graver of the analysis' and the probability's counts.
+    """
+
+    analysis: dict[str, str] = Field(default_factory=dict)  # the outputs of analyze-changes; none: nothing is known
+    probability: float | None = Field(default=None, ge=0, le=1)  # of a model's
+    durations: dict[str, float] = Field(default_factory=dict, max_length=1000)  # seconds of a test, file or suite
+    assume: PriorityName = "high"  # the level where there is no analysis
+    block_at: PriorityName | None = None  # the level from which on the step advises to block; None: it never does
+
+
 Runner = Literal["controller", "agent", "later"]
 
 
@@ -221,7 +247,10 @@ class Step:
     inputs: type[Inputs] | None = None
     outputs: tuple[str, ...] = ()
     optional: bool = False  # whether a release without it leaves it out instead of failing
+    looks_at_source: bool = False  # whether its agent reads the run's repository
 
+
+ANALYSIS_OUTPUTS = ("level", "score", "components", "areas", "tests", "files", "source", "summary")
 
 STEPS: Mapping[str, Step] = {
     "run-tests": Step("controller", RunTests, ("verdict", "runs")),
@@ -234,8 +263,10 @@ STEPS: Mapping[str, Step] = {
     "notify": Step("agent", Notify, ("sent",)),
     "update-dashboard": Step("agent", UpdateDashboard),
     "rollback": Step("agent", Rollback, ("revision",)),
-    "analyze-changes": Step("later"),
-    "predict-risks": Step("later"),
+    "analyze-changes": Step("agent", AnalyzeChanges, ANALYSIS_OUTPUTS, looks_at_source=True),
+    "predict-risks": Step(
+        "agent", PredictRisks, ("level", "probability", "areas", "tests", "durationSeconds", "block", "source")
+    ),
     "analyze-failure": Step("later"),
     "propose-fix": Step("later"),
     "apply-fix": Step("later"),

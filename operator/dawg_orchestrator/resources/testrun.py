@@ -10,7 +10,10 @@ from dawg_orchestrator.resources.conditions import Condition
 from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
 from dawg_orchestrator.resources.task import RULES, Glob, ObjectName, PriorityName, Task, TaskName, rule, validated
 
+GIT_URL_PATTERN = r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)"
 FULL_COMMIT_PATTERN = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
+PATCH_REF_PATTERN = r"^sha256:[0-9a-f]{64}$"  # as the api answers who brings a patch
+MAX_PATCH_BYTES = 8 * 2**20
 MAX_TASKS = 1000
 MAX_TASK_ENTRIES = 256
 MAX_TOP_FAILURES = 20
@@ -30,7 +33,7 @@ class SecretReference(Model):
 class GitSource(Model):
     """A repository at a revision. The revision is resolved to a full commit once; every task uses that commit."""
 
-    url: str = Field(min_length=1, max_length=2048, pattern=r"^(https?://|ssh://|[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:)")
+    url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
     revision: str = Field(
         default="HEAD",
         min_length=1,
@@ -45,7 +48,7 @@ class Source(Model):
     """What is tested."""
 
     git: GitSource | None = None
-    patch_ref: str | None = Field(default=None, max_length=512)
+    patch_ref: str | None = Field(default=None, max_length=71, pattern=PATCH_REF_PATTERN)
 
 
 class WorkflowReference(Model):
@@ -215,11 +218,12 @@ class RiskStatus(Model):
 
 
 class GateStatus(Model):
-    """What is published to the forge; NotGated says only that nothing is."""
+    """What the gate is, and whether the forge shows it; NotGated says only that nothing is published."""
 
     state: Literal["NotGated", "Pending", "Open", "Closed"] = "NotGated"
     reason: str | None = Field(default=None, max_length=64)
     message: str | None = Field(default=None, max_length=1024)
+    published: bool | None = None  # of a run that has its verdict: whether nothing is left to be published
     published_at: Time | None = None
     url: str | None = Field(default=None, max_length=2048)
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dawg_orchestrator.resources.conditions import Condition
-from dawg_orchestrator.resources.model import Duration, Model, Time
+from dawg_orchestrator.resources.model import Duration, Model, Time, parse_duration
 from dawg_orchestrator.resources.task import Glob, ObjectName, PriorityName, Task, rule, validated
-from dawg_orchestrator.resources.testrun import MAX_TASKS, Concurrency, SecretReference
+from dawg_orchestrator.resources.testrun import GIT_URL_PATTERN, MAX_TASKS, Concurrency, SecretReference
 
 
 class Parameter(Model):
@@ -23,15 +23,32 @@ class Parameter(Model):
     required: bool = False
 
 
-class GitTrigger(Model):
-    """A push to a branch."""
+class TriggerGate(Model):
+    """Publish the verdict of each run to the commit's forge. The Workflow's author needs the verb ``gate`` on it."""
 
-    url: str = Field(min_length=1, max_length=2048)
-    branches: list[Glob] = Field(default_factory=lambda: ["*"], max_length=32)
-    paths: list[Glob] = Field(default_factory=list, max_length=64)
-    poll: Duration | None = None
+    repository: str | None = Field(default=None, min_length=1, max_length=512)  # None: as the address says
+    context: str | None = Field(default=None, min_length=1, max_length=128)  # None: dawg/ and the Workflow's name
+    on_flaky: Literal["Allow", "Block"] = "Allow"
+
+
+class GitTrigger(Model):
+    """A push to a branch, found by looking at the repository now and then, and at once when a webhook says so."""
+
+    model_config = validated(
+        rule(
+            "!has(self.webhook) || !self.webhook || has(self.webhookSecretRef)",
+            "webhook: true needs webhookSecretRef: the Secret that the forge signs with",
+        )
+    )
+
+    url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
+    branches: list[Glob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
+    paths: list[Glob] = Field(default_factory=list, max_length=64)  # empty: whatever has changed
+    poll: Duration = parse_duration("30s")
     webhook: bool = False
+    webhook_secret_ref: SecretReference | None = None
     credentials_secret_ref: SecretReference | None = None
+    gate: TriggerGate | None = None
 
 
 class PullRequestTrigger(Model):

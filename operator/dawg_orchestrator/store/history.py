@@ -16,10 +16,12 @@ from dawg_orchestrator.store.entries import Entries
 from dawg_orchestrator.store.logfiles import LogFiles
 from dawg_orchestrator.store.logs import LogBytes, Logs
 from dawg_orchestrator.store.logtails import LogTails
+from dawg_orchestrator.store.patches import Patches
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
 from dawg_orchestrator.store.runs import Runs
 from dawg_orchestrator.store.stepstates import StepStates
+from dawg_orchestrator.store.wakes import Wakes
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class History:
     step_states: StepStates
     entries: Entries
     deliveries: Deliveries
+    wakes: Wakes
+    patches: Patches
 
     @classmethod
     async def open(
@@ -68,6 +72,8 @@ class History:
             StepStates(database),
             Entries(database),
             Deliveries(database),
+            Wakes(database),
+            Patches(database, blobs),
         )
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@
           └─ logs ─────── log_tails
 
 A run's row appears with its first upload, without a verdict; it is history only once it has one.
-``step_states`` and ``webhook_deliveries`` belong to no run.
+``step_states``, ``webhook_deliveries`` and ``patches`` belong to no run.
 """
 
 from __future__ import annotations
@@ -287,6 +287,30 @@ class WebhookDelivery(Table):
     signature: Mapped[str] = mapped_column(String(64))
     run_name: Mapped[str] = mapped_column(String(253))
     started: Mapped[bool] = mapped_column(default=False)
+    received: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Wake(Table):
+    """A repository in which something has happened, says a webhook."""
+
+    __tablename__ = "wakes"
+    __table_args__ = (Index("ix_wakes_namespace_id", "namespace", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    namespace: Mapped[str] = mapped_column(String(63))
+    url: Mapped[str] = mapped_column(String(2048))
+    at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class Patch(Table):
+    """A change that no git server has yet, named by its content; ``received`` is when it was last brought."""
+
+    __tablename__ = "patches"
+    __table_args__ = (Index("ix_patches_received", "received"),)
+
+    namespace: Mapped[str] = mapped_column(String(63), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int] = mapped_column()
     received: Mapped[datetime] = mapped_column(UtcTime)
 
 

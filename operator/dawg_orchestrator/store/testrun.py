@@ -86,7 +86,8 @@ def cells_of(spec: TestRunSpec | None) -> tuple[Cell, ...]:
     if spec is None or not spec.tasks:
         return ()
     try:
-        return expand(spec.model_copy(update={"workflow_ref": None})).cells  # its Workflow's tasks are in it
+        # Its Workflow's tasks are in it, and whether it may gate was decided long ago.
+        return expand(spec.model_copy(update={"workflow_ref": None, "gate": None})).cells
     except InvalidSpec:
         return ()
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from dawg_agent.histories import Histories
 from dawg_agent.kube import Kube
+from dawg_agent.llm import llm_of
 from dawg_agent.step import Bench, StepAttempt
 from dawg_agent.steps.addresses import Addresses
 from dawg_agent.steps.kept import Kept
@@ -95,19 +97,25 @@ class StepBench:
     secrets: dict[str, str] = field(default_factory=dict)
     told: list[Progress] = field(default_factory=list)
     patience: float = 20.0
+    histories: Histories | None = None
+    git_secrets: Path | None = None
 
     def attempt(
-        self, uses: str, *, run: str = "run-1", tasks: Mapping[str, EndedTask] | None = None, **inputs: Any
-    ) -> StepAttempt:
-        """One attempt of a step of the Workflow ``watch``."""
+        self, uses: str, *, run: str = "run-1", tasks: Mapping[str, EndedTask] | None = None,
+        source: Mapping[str, Any] | None = None, **inputs: Any
+    ) -> StepAttempt:  # fmt: skip
+        """One attempt of a step of the Workflow ``watch``; ``source`` is what the order says of the repository."""
         ref = AttemptRef(namespace=self.namespace, run=f"{run}-name", run_uid=run, index=1, attempt=1)
-        order = StepOrder(uses=uses, inputs=inputs, workflow="watch", tasks=dict(tasks or {}))
+        order = StepOrder(uses=uses, inputs=inputs, workflow="watch", tasks=dict(tasks or {}), **(source or {}))
         held = Held(lease=LeaseId(term=1, number=1), attempt=ref)
         return StepAttempt(held, "the-task", order, self.bench(), self.told.append)
 
     def bench(self) -> Bench:
         """What the agent's steps share."""
-        return Bench(CARRY_OUT, Addresses(self.secrets), Kept(self.door, self.patience), self.kube)
+        return Bench(
+            CARRY_OUT, Addresses(self.secrets), Kept(self.door, self.patience), self.kube,
+            self.histories, self.git_secrets, llm_of(self.secrets, {}),
+        )  # fmt: skip
 
     async def carry_out(self, uses: str, **more: Any) -> TaskResult:
         """Carry one out; no secret may be in what is reported."""
@@ -132,6 +140,8 @@ async def a_bench(folder: Path, kube: Kube | None = None, namespace: str = "shop
     async with serving(*routes) as url, Door(url, token, token) as door:
         api.url = url
         try:
-            yield StepBench(api, door, nobody, namespace)
+            made = StepBench(api, door, nobody, namespace)
+            made.histories, made.git_secrets = Histories(folder / "histories"), folder / "git-secrets"
+            yield made
         finally:
             await nobody.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import sys
@@ -159,6 +160,38 @@ async def test_from_source_to_stored_report(
         for name in ("handed/dist", "junit/out/junit.xml", "coverage/coverage.xml", "artifact/screen.png")
     }
     assert uploads.tokens == {f"Bearer {TOKEN}"}
+
+
+PATCH = b"""diff --git a/sub/b.txt b/sub/b.txt
+--- a/sub/b.txt
++++ b/sub/b.txt
+@@ -1 +1 @@
+-deep
+\\ No newline at end of file
++patched
+"""
+
+
+async def test_the_tree_of_a_patched_run_is_its_commits_with_the_patch_on_top(
+    tmp_path: Path, uploads: Uploads, source: GitSource, repository: Repository
+) -> None:
+    ref = "sha256:" + hashlib.sha256(PATCH).hexdigest()
+    uploads.patches["run-1"] = PATCH
+    async with a_sidecar(tmp_path, an_order(uploads, git=source, patch=ref)) as sidecar:
+        assert await sidecar.event() == SidecarEvent(event="source", commit=repository.commits[2])
+        await sidecar.ready()
+
+        assert (sidecar.volume.working_dir / "b.txt").read_text() == "patched\n"
+        assert (sidecar.volume.control / "commit").read_text() == repository.commits[2]
+
+
+async def test_a_patch_that_nobody_keeps_is_told_by_its_reason(
+    tmp_path: Path, uploads: Uploads, source: GitSource
+) -> None:
+    async with a_sidecar(tmp_path, an_order(uploads, git=source, patch="sha256:" + "0" * 64)) as sidecar:
+        event = await sidecar.event()
+
+        assert (event.event, event.reason) == ("failed", Reason.PATCH_NOT_FOUND)
 
 
 async def test_what_one_task_hands_on_another_gets(tmp_path: Path, uploads: Uploads) -> None:

@@ -26,6 +26,7 @@ class Uploads:
     files: dict[str, bytes] = field(default_factory=dict)  # by run/index/attempt/kind/path
     log: bytearray = field(default_factory=bytearray)
     log_complete: bool = False
+    patches: dict[str, bytes] = field(default_factory=dict)  # by run
     tokens: set[str] = field(default_factory=set)
 
     async def put_report(self, request: web.Request) -> web.Response:
@@ -46,6 +47,11 @@ class Uploads:
             if place.startswith(f"{run_uid}/{index}/") and place.endswith(f"/handed/{path}"):
                 return web.Response(body=body)
         raise web.HTTPNotFound(text='{"error": "handed on nothing of that name"}')
+
+    async def get_patch(self, request: web.Request) -> web.Response:
+        if (patch := self.patches.get(request.match_info["run"])) is None:
+            raise web.HTTPNotFound(text='{"error": "keeps no patch"}')
+        return web.Response(body=patch)
 
     async def get_log(self, request: web.Request) -> web.Response:
         assert {"namespace", "run", "job"} <= set(request.query)
@@ -81,6 +87,7 @@ async def serve_uploads() -> AsyncIterator[Uploads]:
         web.put(place + "/report", uploads.put_report),
         web.put(place + "/files/{rest:.+}", uploads.put_file),
         web.get(r"/v1/uploads/{run}/{index:\d+}/handed/{path:.+}", uploads.get_handed),
+        web.get("/v1/uploads/{run}/patch", uploads.get_patch),
         web.get(place + "/log", uploads.get_log),
         web.post(place + "/log", uploads.post_log),
     ])  # fmt: skip

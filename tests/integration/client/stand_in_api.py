@@ -1,7 +1,8 @@
 """Runs inside a pod in the api role's place: it says who asked, and breaks off answers at will. Standard library only.
 
-Path /v1/whoami: the token's subject. /v1/viewers-only: 401 for everybody but dawg-viewer. A run's log: LOG from
-``offset`` on, BREAK_AFTER bytes an answer, then the connection breaks, without the end that HTTP asks for.
+Path /v1/whoami: the token's subject. A patch that is brought: its length, and the token's subject. /v1/viewers-only:
+401 for everybody but dawg-viewer. A run's log: LOG from ``offset`` on, BREAK_AFTER bytes an answer, then the connection
+breaks, without the end that HTTP asks for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ BREAK_AFTER = 3000
 
 
 class StandIn(http.server.BaseHTTPRequestHandler):
-    """Answers GET only."""
+    """Answers by the path."""
 
     protocol_version = "HTTP/1.1"
 
@@ -45,6 +46,11 @@ class StandIn(http.server.BaseHTTPRequestHandler):
             self._json(200, {"name": "ended", "uid": "uid-of-ended", "spec": {}, "status": status})
         else:
             self._json(404, {"error": f"no {url.path}", "remedy": "ask for something else"})
+
+    def do_POST(self) -> None:
+        """Take a patch."""
+        patch = self.rfile.read(int(self.headers["Content-Length"]))
+        self._json(200, {"ref": f"{self.path} {len(patch)} {self._subject()}"})
 
     def _subject(self) -> str:
         payload = self.headers["Authorization"].split(".")[1]

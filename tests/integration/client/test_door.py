@@ -16,7 +16,7 @@ from dawg_orchestrator.client.door import Door
 from dawg_orchestrator.client.exits import DoorClosed
 from dawg_orchestrator.client.logs import LogOf, LogReader
 from dawg_orchestrator.errors import NotFound
-from dawg_orchestrator.resources.names import ATTEMPT, INDEX
+from dawg_orchestrator.resources.names import ATTEMPT, INDEX, PATCH_SERVICE_ACCOUNT
 from dawg_orchestrator.resources.names import RUN as RUN_UID
 
 from .conftest import Playground
@@ -46,7 +46,8 @@ def start_pod(
 def api(cluster: Cluster, namespace: str, test_image: str) -> str:
     """A stand-in for the api role, ready; gives its namespace."""
     playground = Playground(cluster, namespace)
-    playground.create("serviceaccounts", {"metadata": {"name": "dawg-viewer"}})
+    for account in ("dawg-viewer", PATCH_SERVICE_ACCOUNT):
+        playground.create("serviceaccounts", {"metadata": {"name": account}})
     script = (Path(__file__).parent / "stand_in_api.py").read_text()
     probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
     start_pod(playground, "api", API_LABELS, test_image, script, readinessProbe=probe)
@@ -81,6 +82,15 @@ def test_who_has_a_token_asks_as_themselves(playground: Playground, api: str, mo
     assert door.get("/v1/whoami")["subject"] == f"system:serviceaccount:{api}:default"
     assert door.get("/v1/viewers-only")["subject"] == f"system:serviceaccount:{api}:dawg-viewer"
     door.close()
+
+
+def test_who_has_no_token_brings_a_patch_as_who_may_create_runs(door: Door, api: str) -> None:
+    patch = b"diff --git " + bytes(300_000)
+
+    for _ in range(2):
+        subject = f"system:serviceaccount:{api}:dawg-patcher"
+        assert door.send_patch(api, patch) == f"/v1/namespaces/{api}/patches {len(patch)} {subject}"
+        assert door.get("/v1/whoami")["subject"] == f"system:serviceaccount:{api}:dawg-viewer"
 
 
 def test_one_door_answers_many_questions_and_quotes_what_people_type(door: Door) -> None:

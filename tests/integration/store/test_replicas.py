@@ -209,3 +209,22 @@ async def test_sweeps_at_the_same_moment_delete_everything_once(
     assert await count(replicas[0], "runs") == 1
     assert await count(replicas[0], "artifacts") == await count(replicas[0], "log_tails") == 0
     assert object_store.files(s3.bucket) == []
+
+
+async def test_a_patch_is_kept_once_and_whole_though_it_is_brought_and_forgotten_at_the_same_moment(
+    replicas: Replicas, object_store: ObjectStore, s3: S3Settings
+) -> None:
+    one, other = replicas
+    late, cut = NOON + timedelta(days=2), NOON + timedelta(days=1)
+    for number in range(12):
+        patch = b"diff --git a/%d b/%d\n" % (number, number)
+        sha256 = await one.patches.put("team", patch, NOON)
+
+        await asyncio.gather(one.patches.put("team", patch, late), other.patches.forget(cut))
+
+        assert await other.patches.find("team", sha256) is not None
+        assert b"".join([piece async for piece in other.patches.read("team", sha256)]) == patch
+
+    gone = await asyncio.gather(*(history.patches.forget(late + timedelta(days=1)) for history in replicas))
+    assert sum(gone) == 12
+    assert object_store.files(s3.bucket) == []

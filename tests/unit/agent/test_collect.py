@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dawg_agent.collect import Collected, collect, glob_pattern
+from dawg_agent.collect import Collected, collect
 from dawg_agent.handing import Sending, pack, unpack
 from dawg_agent.volume import OutsideTheTree, Volume, open_inside
+from dawg_orchestrator.resources.globs import glob_pattern
 from dawg_orchestrator.resources.protocol import SidecarOrder
 from dawg_orchestrator.resources.task import Results
 from unit.agent.pods import ATTEMPT

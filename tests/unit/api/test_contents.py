@@ -18,8 +18,9 @@ from dawg_orchestrator.api.metrics import Metrics
 from dawg_orchestrator.api.queue import live_run, queue_entries
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Resource
 from dawg_orchestrator.errors import Forbidden, Unavailable
+from dawg_orchestrator.resources.testrun import TestRunSpec
 from dawg_orchestrator.store.runs import Runs
-from dawg_orchestrator.store.testrun import RunRecord, record_of
+from dawg_orchestrator.store.testrun import RunRecord, cells_of, record_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MATRIX = {"python": ["3.11", "3.12"]}
@@ -173,3 +174,12 @@ async def test_a_live_run_is_followed_though_its_revision_cannot_be_read(content
 
     assert lacks_tasks(await follower._as_far_as_known(run))
     assert not lacks_tasks(await follower._as_far_as_known(run))
+
+
+def test_a_gated_run_of_a_workflow_consists_of_what_was_frozen_too() -> None:
+    spec = TestRunSpec.model_validate({
+        "workflowRef": {"name": "checks"}, "tasks": [a_task("unit")], "gate": {"repository": "shop/web"},
+        "source": {"git": {"url": "https://git.example.org/shop/web.git", "revision": "a" * 40}},
+    })  # fmt: skip
+
+    assert [cell.key for cell in cells_of(spec)] == ["unit"]

@@ -145,7 +145,7 @@ async def test_a_warm_agent_brings_what_its_pools_tasks_left(workloads: Workload
 
     assert (await workloads.collector(token, FIRST, "run")).pool == "warm"
     assert (await workloads.log_carrier(token, ("team", "run", None), FIRST)).attempt == FIRST
-    assert await workloads.collector_of_run(token, "run-uid", "run") == "team"
+    assert await workloads.collector_of_run(token, "run-uid", "run") == ("team", "run")
 
 
 async def test_the_tasks_of_a_workflows_run_are_those_that_were_frozen_for_it(

@@ -80,6 +80,14 @@ def test_a_warm_agent_may_finish_the_longest_task_that_its_pool_admits() -> None
     assert agents_template("warm", a_pool(**WARM), AROUND)["terminationGracePeriodSeconds"] > 600
 
 
+def test_agents_of_built_in_steps_hold_the_git_secrets_of_their_pool_as_folders() -> None:
+    pod = agents_template("builtin", a_pool(executor="Builtin", builtin={"gitSecrets": [{"name": "forge"}]}), AROUND)
+
+    volume = next(one for one in pod["volumes"] if one.get("secret", {}).get("secretName") == "forge")
+    mount = next(one for one in pod["containers"][0]["volumeMounts"] if one["name"] == volume["name"])
+    assert (mount["mountPath"], mount["readOnly"], volume["secret"]["optional"]) == ("/git-secrets/forge", True, True)
+
+
 BUILTIN = {
     "executor": "Builtin", "maxTaskDuration": "10m",
     "builtin": {"secrets": [{"name": "chat", "key": "url", "env": "CHAT"}, {"name": "db", "key": "url", "env": "DB"}]},

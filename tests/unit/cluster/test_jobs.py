@@ -154,6 +154,15 @@ def test_a_task_whose_files_another_one_takes_hands_them_on() -> None:
     assert unit["inputs"] == [{"index": 0, "path": "dist"}]
 
 
+def test_the_sidecar_is_told_which_patch_its_run_names() -> None:
+    ref = "sha256:" + "0" * 64
+    source = {"source": {**GIT["source"], "patchRef": ref}}
+
+    order = json.loads(environment(containers(pod_of(a_task_spec(), **source))["sidecar"])["DAWG_ORDER"])
+
+    assert order["patch"] == ref
+
+
 def test_a_command_has_its_tree_checked_out_before_it_starts() -> None:
     pod = pod_of(a_task_spec(command=["/bin/test"]), **GIT)
 

@@ -117,11 +117,9 @@ def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
     ("fields", "spec"),
     [
         ({"tests": {"list": "pytest -q"}}, {}),
-        ({"uses": "predict-risks", "image": None}, {}),
+        ({"uses": "analyze-failure", "image": None}, {}),
         ({"cache": {"key": ["x"]}}, {}),
-        ({}, {"gate": {"repository": "org/repo"}}),
         ({}, {"selection": {"mode": "observe"}}),
-        ({}, {"source": {"patchRef": "p"}}),
     ],
 )
 def test_what_a_later_release_does_is_refused_as_not_available(fields: dict[str, Any], spec: dict[str, Any]) -> None:
@@ -131,3 +129,20 @@ def test_what_a_later_release_does_is_refused_as_not_available(fields: dict[str,
 
 def test_parameters_become_variables_in_upper_case() -> None:
     assert parameter_variable("test-suite") == "DAWG_PARAM_TEST_SUITE"
+
+
+A_PATCH = {"git": {"url": "https://git.example/shop.git"}, "patchRef": "sha256:" + "0" * 64}
+
+
+def test_a_patch_goes_on_top_of_a_repositorys_commit() -> None:
+    expand(a_spec(a_task_spec("a"), source=A_PATCH))
+
+    with pytest.raises(InvalidSpec, match=r"spec\.source\.patchRef"):
+        expand(a_spec(a_task_spec("a"), source={"patchRef": A_PATCH["patchRef"]}))
+
+
+def test_what_no_server_has_is_never_published() -> None:
+    with pytest.raises(InvalidSpec, match=r"spec.gate: with source.patchRef") as refused:
+        expand(a_spec(a_task_spec("a"), source=A_PATCH, gate={"repository": "org/repo"}))
+
+    assert not isinstance(refused.value, NotAvailable)

@@ -172,6 +172,16 @@ def test_what_was_frozen_is_what_is_carried_out() -> None:
     assert thaw(json.loads(json.dumps(freeze(content)))) == content
 
 
+def test_rules_of_risk_are_frozen_too_and_leave_no_trace_where_there_are_none() -> None:
+    rules = [{"paths": ["src/ai/**"], "level": "critical"}]
+    ruled = content_of(wanted(), a_workflow(a_task_spec("unit"), risk=rules))
+
+    again = thaw(json.loads(json.dumps(freeze(ruled))))
+
+    assert [rule.wire() for rule in again.shape.risk] == rules
+    assert "risk" not in freeze(content_of(wanted(), a_workflow(a_task_spec("unit"))))
+
+
 @examples(60)
 @given(specs("Workflow"))
 def test_whatever_the_schema_takes_is_carried_out_as_it_was_frozen_or_refused_with_a_field(spec: JsonObject) -> None:

@@ -1,0 +1,154 @@
+"""One watched repository: which branches it has, and what came with a commit. No work tree, and no blob is fetched.
+
+Names of branches come from whoever may push, so none of them ever becomes an argument: commits are fetched by id.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dawg_agent.git import Access, GitError, classify, explained, readable, run_git
+from dawg_orchestrator.resources.globs import matches_any
+from dawg_orchestrator.resources.protocol import MAX_BRANCH_NAME, MAX_BRANCHES, MAX_CHANGED_FILES, Change
+from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
+
+DEPTH = 100  # commits of history that are fetched: as far back we see where a branch has left another
+LOOK_SECONDS = 30.0
+FETCH_SECONDS = 120.0
+LOCAL_SECONDS = 30.0
+_PACKS = 64  # git brings one a fetch, and gets slow with many: then the repository is begun anew
+_HEADS = "refs/heads/"
+_LONGEST_PATH = 4096
+_LONGEST_MESSAGE = 1000
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class Branches:
+    """The branches that were asked for and their commits, and how many more there are."""
+
+    def __init__(self, found: Mapping[str, str], left_out: int) -> None:
+        self.found, self.left_out = found, left_out
+
+
+async def list_branches(access: Access, globs: Iterable[str], folder: Path) -> Branches:
+    """Ask the server; raise GitError. A repository without commits has none."""
+    arguments = ["ls-remote", "--quiet", "--heads", "--end-of-options", access.url]
+    answer = await run_git(arguments, access, folder, LOOK_SECONDS)
+    if answer.code:
+        raise _remote_error(access, answer.error, answer.code)
+    found: dict[str, str] = {}
+    left_out = 0
+    for line in answer.output.decode("utf-8", "surrogateescape").splitlines():
+        commit, _, reference = line.partition("\t")
+        branch = reference.removeprefix(_HEADS)
+        if not (reference.startswith(_HEADS) and re.match(FULL_COMMIT_PATTERN, commit) and matches_any(globs, branch)):
+            continue
+        if len(found) < MAX_BRANCHES and len(branch) <= MAX_BRANCH_NAME and branch.isprintable():
+            found[branch] = commit
+        else:
+            left_out += 1
+    return Branches(found, left_out)
+
+
+class History:
+    """A bare repository with the commits that were looked at, and the trees around them."""
+
+    def __init__(self, access: Access, folder: Path) -> None:
+        self._access, self._folder = access, folder
+        self._access.environment["GIT_DIR"] = "."
+
+    async def change(self, branch: str, commit: str, before: str | None) -> Change:
+        """What the commit is, and which files it changes beside ``before``; without one, beside the default branch.
+
+        Raise GitError when the server does not answer, or has the commit no more.
+        """
+        await self._open()
+        base = before or await self._default()
+        await self._fetch(commit)
+        if base is not None and base != commit:
+            try:
+                await self._fetch(base)
+            except GitError as error:  # forced away, and forgotten by the server
+                if error.transient:
+                    raise
+                base = None
+        parents, author, message = await self._read(commit)
+        files = await self._files(base, commit, is_first=not parents)
+        return Change(
+            branch=branch, commit=commit, before=before, parents=parents[:64], author=author, message=message,
+            files=files,
+        )  # fmt: skip
+
+    async def _open(self) -> None:
+        packs = list(self._folder.glob("objects/pack/*.pack"))
+        if len(packs) > _PACKS or not (self._folder / "HEAD").exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True)
+            await self._git("init", "--quiet", "--template=", "--bare")
+            await self._git("config", "fetch.unpackLimit", "1")
+
+    async def _default(self) -> str | None:
+        """The commit of the repository's default branch."""
+        found = await self._remote("ls-remote", "--quiet", "--end-of-options", self._access.url, "HEAD")
+        commit = found.decode("ascii", "replace").partition("\t")[0].strip()
+        return commit if re.match(FULL_COMMIT_PATTERN, commit) else None
+
+    async def _fetch(self, commit: str) -> None:
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", f"--depth={DEPTH}", "--filter=blob:none")
+        await self._remote("fetch", *options, "--end-of-options", self._access.url, f"+{commit}:refs/dawg/{commit}")
+
+    async def _read(self, commit: str) -> tuple[list[str], str, str]:
+        """Parents, author and message, as the commit itself says them: a shallow history hides parents from git log."""
+        text = (await self._git("cat-file", "commit", commit)).decode("utf-8", "replace")
+        head, _, message = text.partition("\n\n")
+        lines = [line.partition(" ") for line in head.splitlines()]
+        parents = [value for name, _, value in lines if name == "parent" and re.match(FULL_COMMIT_PATTERN, value)]
+        author = next((value for name, _, value in lines if name == "author"), "")
+        name = author.partition(" <")[0]
+        return parents, _plain(name)[:256], _plain(message).strip()[:_LONGEST_MESSAGE]
+
+    async def _files(self, base: str | None, commit: str, *, is_first: bool) -> list[str] | None:
+        """The files that differ; None when nobody can say which, or they are too many to name."""
+        if base == commit:
+            return []
+        if base is None and not is_first:
+            return None
+        if base is None:
+            listed = await self._git("ls-tree", "-r", "--name-only", "-z", commit)
+        else:
+            common = await run_git(["merge-base", base, commit], self._access, self._folder, LOCAL_SECONDS)
+            found = common.output.decode("ascii", "replace").strip()
+            since = found if common.code == 0 and re.match(FULL_COMMIT_PATTERN, found) else base
+            listed = await self._git("diff-tree", "-r", "--name-only", "--no-renames", "-z", since, commit)
+        files = [name.decode("utf-8", "replace") for name in listed.split(b"\0") if name]
+        too_many = len(files) > MAX_CHANGED_FILES or any(len(name) > _LONGEST_PATH for name in files)
+        return None if too_many else files
+
+    async def _git(self, *arguments: str) -> bytes:
+        answer = await run_git(list(arguments), self._access, self._folder, LOCAL_SECONDS)
+        if answer.code:
+            told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
+            raise GitError(Reason.SOURCE_UNREACHABLE, f"git {arguments[0]} failed: {told}", transient=True)
+        return answer.output
+
+    async def _remote(self, *arguments: str) -> bytes:
+        answer = await run_git(list(arguments), self._access, self._folder, FETCH_SECONDS)
+        if answer.code:
+            raise _remote_error(self._access, answer.error, answer.code)
+        return answer.output
+
+
+def _remote_error(access: Access, error: str, code: int) -> GitError:
+    reason, transient = classify(error)
+    told = readable(error, access.hidden) or f"git ended with {code}"
+    return GitError(reason, f"{access.url}: {explained(error, told)}", transient=transient)
+
+
+def _plain(text: str) -> str:
+    """Without what would move a terminal's cursor, colour it, or turn the direction of writing."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

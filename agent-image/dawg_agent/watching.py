@@ -1,0 +1,179 @@
+"""Looks at the repositories that an agent of a Builtin pool was told to watch, and says what is new.
+
+    Duties → one watcher a repository → look, tell, wait (or be woken) → Sighting
+
+What is new is new beside what the controller knew when it gave the duty, and what has been told since. A word that is
+lost is no harm: with the next session come the duties anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from dawg_agent.git import Access, GitError, prepare_access
+from dawg_agent.repository import History, list_branches
+from dawg_agent.upload import Door, DoorClosed, DoorRefused
+from dawg_orchestrator.resources.model import Model
+from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Watch
+from dawg_orchestrator.resources.reasons import Reason
+
+AT_ONCE = 8  # looks, whatever the number of repositories
+MOST_CHANGES = 50  # that one word tells in full; of the others only the commit is known
+MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
+_JITTER = 0.2  # of a pause: a thousand repositories are not asked in the same second
+_FIRST_SPREAD = 1.0  # seconds over which first looks are spread, for each eight repositories
+
+_ASK_AGAIN_SECONDS = 3.0  # the api, after it has not answered
+
+log = structlog.get_logger()
+
+Say = Callable[[Model], Awaitable[bool]]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What all watchers of an agent share."""
+
+    say: Say
+    secrets: Path  # a folder for each Secret
+    mirrors: Path
+    turns: asyncio.Semaphore
+
+
+class Watcher:
+    """One repository, looked at for as long as the task of ``keep`` lives."""
+
+    def __init__(self, watch: Watch, around: Around, first_after: float) -> None:
+        self.watch = watch
+        self._around = around
+        self._first_after = first_after
+        self._known: dict[str, str] = dict(watch.known)
+        self._told: Sighting | None = None
+        self._woken = asyncio.Event()
+
+    def remind(self, watch: Watch) -> None:
+        """The duty was given anew: what is not known any more is told again, at once."""
+        self.watch, self._known, self._told = watch, dict(watch.known), None
+        self.wake()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._woken.set()
+
+    async def keep(self) -> None:
+        """Look, tell, wait; ends only by being cancelled."""
+        await self._pause(self._first_after)
+        while True:
+            self._woken.clear()
+            watch = self.watch
+            sighting = await self._look(watch)
+            if watch is self.watch and sighting != self._told and await self._around.say(sighting):
+                self._told = without_changes(sighting)
+                self._known = dict(sighting.branches) if sighting.reason is None else self._known
+            await self._pause(watch.every.total_seconds() * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+
+    async def _look(self, watch: Watch) -> Sighting:
+        try:
+            async with self._around.turns:
+                with tempfile.TemporaryDirectory(prefix="dawg-watch-") as scratch:
+                    secret = self._around.secrets / watch.git_secret if watch.git_secret else None
+                    return await self._see(watch, prepare_access(watch.url, secret, Path(scratch)), Path(scratch))
+        except GitError as error:
+            return Sighting(watch=watch.id, reason=error.reason, message=error.message[:1000])
+        except OSError as error:
+            told = f"the agent has no room for the repository: {error.strerror or type(error).__name__}"
+            return Sighting(watch=watch.id, reason=Reason.SOURCE_UNREACHABLE, message=told)
+
+    async def _see(self, watch: Watch, access: Access, scratch: Path) -> Sighting:
+        branches = await list_branches(access, watch.branches, scratch)
+        news = [branch for branch, commit in branches.found.items() if self._known.get(branch) != commit]
+        here = replace(access, environment=dict(access.environment))
+        history = History(here, self._around.mirrors / watch.id)
+        changes: list[Change] = []
+        # Nobody is told of a history of which nothing is known: the first look starts nothing.
+        for branch in news[:MOST_CHANGES] if self._known else ():
+            try:
+                changes.append(await history.change(branch, branches.found[branch], self._known.get(branch)))
+            except GitError as error:  # that there is a commit is known; what it changes nobody can say
+                log.warning("a commit could not be read", repository=access.url, error=error.message)
+        return Sighting(
+            watch=watch.id, branches=dict(branches.found), left_out=branches.left_out, changes=within_bounds(changes)
+        )
+
+
+def without_changes(sighting: Sighting) -> Sighting:
+    """The word without its changes: as the next look will find it, if nothing happens."""
+    return sighting.model_copy(update={"changes": []})
+
+
+def within_bounds(changes: list[Change]) -> list[Change]:
+    """The same changes, with the names of so many files as there is room for."""
+    left, kept = MOST_FILE_BYTES, []
+    for change in changes:
+        size = sum(len(name.encode()) + 4 for name in change.files or ())
+        fits = size <= left
+        left -= size if fits else 0
+        kept.append(change if fits else change.model_copy(update={"files": None}))
+    return kept
+
+
+class Watching:
+    """All watchers of one agent."""
+
+    def __init__(self, say: Say, secrets: Path, mirrors: Path) -> None:
+        self._around = Around(say, secrets, mirrors, asyncio.Semaphore(AT_ONCE))
+        self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
+
+    def take(self, duties: Duties) -> None:
+        """Look at exactly these repositories from now on."""
+        wanted = {watch.id: watch for watch in duties.watches}
+        for name in [name for name in self._watchers if name not in wanted]:
+            self._watchers.pop(name)[1].cancel()
+        fresh = 0
+        for name, watch in wanted.items():
+            if name in self._watchers:
+                self._watchers[name][0].remind(watch)
+                continue
+            watcher = Watcher(watch, self._around, _FIRST_SPREAD * (fresh // AT_ONCE))
+            self._watchers[name] = watcher, asyncio.create_task(watcher.keep(), name=f"watch-{name}")
+            fresh += 1
+        log.info("duties taken", watches=len(wanted))
+
+    def wake(self, *urls: str) -> None:
+        """Look now, at these repositories."""
+        for watcher, _ in self._watchers.values():
+            if watcher.watch.url in urls:
+                watcher.wake()
+
+    async def listen(self, door: Door) -> None:
+        """Ask the api for ever what forges say; while it does not answer, polling goes on."""
+        after: int | None = None
+        while True:
+            params = {} if after is None else {"after": str(after)}
+            try:
+                answer = await door.exchange("GET", "steps/wakes", params=params)
+                after = int(answer["after"])
+                self.wake(*answer["urls"])
+            except (DoorClosed, DoorRefused, KeyError, TypeError, ValueError) as error:
+                log.info("the api wakes nobody", error=str(error))
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+    async def close(self) -> None:
+        """Look at nothing any more."""
+        tasks = [task for _, task in self._watchers.values()]
+        self._watchers.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

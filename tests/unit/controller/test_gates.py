@@ -1,0 +1,350 @@
+"""What forges show for gated runs: never a pass that the newest run does not give, whatever is late, lost or repeated.
+
+Runs here end by somebody's approval, so that no agent is needed; the forge and the agent that writes to it are a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import NAMESPACE
+from dawg_orchestrator.controller.desk import Peer
+from dawg_orchestrator.errors import Conflict, NotFound, Unavailable
+from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.protocol import Hello, LeaseId, Publish, Published
+from dawg_orchestrator.resources.reasons import Reason
+from leader_alone import Died, LeaderAlone, dies_at, fails
+
+JsonObject = dict[str, Any]
+URL = "https://git.example.org/shop/web.git"
+COMMITS = ("a" * 40, "b" * 40)
+
+
+@dataclass
+class Forge:
+    """What it shows by commit, and the order in which an agent has been told."""
+
+    shows: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, LeaseId] = field(default_factory=dict)
+
+    def write(self, message: Publish) -> bool:
+        """An agent writes; what is older than what it knows it leaves."""
+        last = self.heard.get(message.commit)
+        if last is not None and (last.term, last.number) >= (message.serial.term, message.serial.number):
+            return False
+        self.heard[message.commit] = message.serial
+        self.shows[message.commit] = message.state
+        return True
+
+
+class Gated(LeaderAlone):
+    """A leader whose agent writes to a forge when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forge = Forge()
+        self.sent: list[tuple[str, Publish]] = []
+        self.verdicts: dict[str, dict[str, tuple[int, bool]]] = {}  # by commit and run: when created, does it allow
+        self.serial = 0
+        self.workflow("checks", {"name": "ok", "uses": "approve"})
+        self.begin()
+
+    def begin(self) -> None:
+        """Another leader, to which the agent comes."""
+        self.lead()
+        self.listed()
+        self.comes()
+
+    def listed(self) -> None:
+        """The finished runs, as the list for their time to live shows them."""
+        for obj in self.server.all("testruns"):
+            if (obj.get("status") or {}).get("verdict"):
+                self.desk.see_finished(obj, self.now)
+
+    def comes(self, agent: str = "publisher") -> None:
+        self.desk.hear_hello(
+            Peer(agent, agent, NAMESPACE, "builtin"), Hello(pool="builtin", version="1", slots=1), self.now
+        )
+
+    async def send(self, uid: Any = None, message: Any = None, *_: Any) -> bool:
+        if isinstance(message, Publish):
+            if message.state == "success":
+                assert self.allows(message.commit), "a pass was sent that the newest run does not give"
+            self.sent.append((uid, message))
+        return True
+
+    def create(self, commit: str = COMMITS[0]) -> str:
+        self.serial += 1
+        name = f"run-{self.serial}"
+        self.run(
+            name, "checks", gate={"repository": "shop/web", "context": "dawg/checks"},
+            source={"git": {"url": URL, "revision": commit}},
+        )  # fmt: skip
+        return name
+
+    def say(self, name: str, word: str) -> None:
+        self.server.change("testruns", NAMESPACE, name, {
+            "metadata": {"annotations": {f"{names.APPROVAL}ok": f"{word} by alice"}},
+        }, "user")  # fmt: skip
+
+    def delete(self, name: str) -> None:
+        self.server.delete("testruns", NAMESPACE, name, {}, "user")
+
+    def note_verdicts(self) -> None:
+        """What the cluster has accepted so far, also of runs that are deleted later."""
+        for obj in self.server.all("testruns"):
+            status, name = obj.get("status") or {}, obj["metadata"]["name"]
+            commit = obj["spec"]["source"]["git"]["revision"]
+            if status.get("verdict"):
+                number = int(name.removeprefix("run-"))
+                self.verdicts.setdefault(commit, {})[name] = (number, status["verdict"] == "Passed")
+
+    def allows(self, commit: str) -> bool:
+        """Whether the newest run that ever had a verdict gives a pass, and none that is newer is under way."""
+        self.note_verdicts()
+        known = self.verdicts.get(commit, {})
+        under_way = [
+            int(obj["metadata"]["name"].removeprefix("run-"))
+            for obj in self.server.all("testruns")
+            if obj["spec"]["source"]["git"]["revision"] == commit and obj["metadata"]["name"] not in known
+        ]
+        last = max(known.values(), default=(0, False))
+        seen = [number for number in under_way if self.desk.run_named(NAMESPACE, f"run-{number}") is not None]
+        return last[1] and max(seen, default=0) < last[0]
+
+    def answer(self, number: int = 0, reason: Reason | None = None, *, lost: bool = False) -> None:
+        """The agent carries out a message and says so, unless the word is lost."""
+        if not self.sent:
+            return
+        agent, message = self.sent.pop(number % len(self.sent))
+        if reason is None:
+            self.forge.write(message)
+        if not lost:
+            self.desk.hear(agent, Published(serial=message.serial, reason=reason, message="no"), self.now)
+
+    async def settle(self, seconds: float = 120) -> None:
+        """Until nothing is left to do, with an agent that does what it is told."""
+        for _ in range(30):
+            await self.look(seconds / 30)
+            while self.sent:
+                self.answer()
+        await self.look()
+
+
+async def gate_of(made: Gated, name: str) -> JsonObject:
+    gate: JsonObject = made.status(name)["gate"]
+    return gate
+
+
+async def test_a_run_is_pending_at_once_and_then_what_its_verdict_says() -> None:
+    made = Gated()
+    run = made.create()
+    await made.look()
+    assert [message.state for _, message in made.sent] == ["pending"]
+    made.answer()
+
+    made.say(run, "Approved")
+    await made.settle()
+
+    assert made.forge.shows == {COMMITS[0]: "success"}
+    gate = await gate_of(made, run)
+    assert (gate["state"], gate["published"]) == ("Open", True)
+    assert gate["publishedAt"]
+
+
+async def test_a_failed_run_closes_the_gate_with_the_reason_and_the_next_action() -> None:
+    made = Gated()
+    run = made.create()
+    made.say(run, "Rejected")
+    await made.look(1)
+
+    message = made.sent[-1][1]
+    assert message.state == "failure"
+    assert message.description == f"ok is Failed; see: dawg why {run}"
+    assert (message.repository, message.context, message.commit) == ("shop/web", "dawg/checks", COMMITS[0])
+
+
+async def test_a_newer_run_takes_over_and_an_older_one_never_opens_the_gate_again() -> None:
+    made = Gated()
+    first = made.create()
+    made.say(first, "Approved")
+    await made.settle()
+    made.now += timedelta(seconds=2)
+    second = made.create()
+    await made.settle()
+    assert made.forge.shows[COMMITS[0]] == "pending"
+    made.say(second, "Rejected")
+    await made.settle()
+
+    made.delete(second)
+    made.begin()
+    await made.settle()
+
+    assert made.forge.shows[COMMITS[0]] == "failure"
+    assert (await gate_of(made, first))["reason"] == "Superseded"
+
+
+async def test_a_run_that_is_deleted_before_its_verdict_closes_the_gate() -> None:
+    made = Gated()
+    run = made.create()
+    await made.settle()
+
+    uid = made.known(run).uid
+    made.delete(run)
+    await made.reconcile.forget_run(uid)
+    await made.settle()
+
+    assert made.forge.shows[COMMITS[0]] == "failure"
+
+
+async def test_a_run_that_leaves_the_watch_with_its_verdict_was_not_deleted() -> None:
+    made = Gated()
+    run = made.create()
+    await made.settle()
+    made.say(run, "Approved")
+
+    made.desk.gates.missed(made.known(run).uid)
+    told: list[str] = []
+    for _ in range(20):
+        await made.look(1)
+        told += [message.state for _, message in made.sent]
+        made.answer()
+
+    assert (set(told), made.forge.shows[COMMITS[0]]) == ({"success"}, "success")
+
+
+async def test_what_the_forge_does_not_take_is_told_and_tried_again() -> None:
+    made = Gated()
+    run = made.create()
+    await made.look()
+    made.answer(reason=Reason.FORGE_REFUSED)
+    await made.look(1)
+    assert made.status(run)["gate"] == {"state": "Pending", "reason": "ForgeRefused", "message": "no"}
+
+    await made.settle()
+
+    assert made.forge.shows[COMMITS[0]] == "pending"
+    assert made.status(run)["gate"]["reason"] == "TestsPending"
+
+
+async def test_without_an_agent_the_reason_is_on_status_and_nothing_is_lost() -> None:
+    made = Gated()
+    made.desk.lose_session("publisher", made.now)
+    run = made.create()
+    made.say(run, "Approved")
+    await made.look(30)
+    assert made.sent == []
+
+    made.comes()
+    await made.settle(600)
+
+    assert made.forge.shows[COMMITS[0]] == "success"
+
+
+async def test_what_the_forge_shows_is_looked_at_again_now_and_then() -> None:
+    made = Gated()
+    made.say(made.create(), "Approved")
+    await made.settle()
+    made.forge.shows[COMMITS[0]] = "somebody else's"
+
+    await made.settle(660)
+
+    assert made.forge.shows[COMMITS[0]] == "success"
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+async def test_a_leader_that_dies_at_any_write_leaves_nothing_undone(at: int) -> None:
+    made = Gated()
+    first = made.create()
+    made.say(first, "Approved")
+    await made.settle()
+    made.now += timedelta(seconds=2)
+    second = made.create()
+    made.say(second, "Rejected")
+    made.api.before = dies_at(at)
+    with contextlib.suppress(Died):
+        await made.settle()
+    made.api.before = lambda *_: None
+    made.begin()
+
+    await made.settle()
+
+    assert made.forge.shows[COMMITS[0]] == "failure"
+    assert (await gate_of(made, first))["reason"] == "Superseded"
+
+
+OPERATIONS = (
+    "create",
+    "create",
+    "approve",
+    "reject",
+    "delete",
+    "answer",
+    "answer",
+    "lose",
+    "refuse",
+    "tick",
+    "restart",
+    "look",
+    "break",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), max_size=40))
+def test_no_history_shows_a_false_pass(history: list[tuple[str, int]]) -> None:
+    asyncio.run(_live_through(history))
+
+
+async def _live_through(history: list[tuple[str, int]]) -> None:
+    made = Gated()
+    for operation, number in history:
+        await _operate(made, operation, number)
+    made.api.before = lambda *_: None
+    await made.settle(900)
+
+    for commit in COMMITS:
+        if made.forge.shows.get(commit) == "success":
+            assert made.allows(commit), f"{commit[:4]} shows a false pass"
+    for obj in made.server.all("testruns"):
+        gate = (obj.get("status") or {}).get("gate") or {}
+        assert gate.get("published") is not False, "a verdict is left unpublished"
+
+
+async def _operate(made: Gated, operation: str, number: int) -> None:
+    runs = sorted(obj["metadata"]["name"] for obj in made.server.all("testruns"))
+    name = runs[number % len(runs)] if runs else None
+    do: dict[str, Callable[[], Any]] = {
+        "create": lambda: made.create(COMMITS[number % 2]),
+        "answer": lambda: made.answer(number),
+        "lose": lambda: made.answer(number, lost=True),
+        "refuse": lambda: made.answer(number, Reason.FORGE_REFUSED),
+        "restart": made.begin,
+        "break": lambda: setattr(made.api, "before", fails(Unavailable("busy", 503), times=number, method="PUT")),
+    }
+    if operation in do:
+        if operation == "create":
+            made.now += timedelta(seconds=1)
+        do[operation]()
+    elif operation == "tick":
+        await made.look(number * 7)
+    elif operation == "look":
+        await made.look()
+    elif name is not None and operation == "delete":
+        known = made.desk.run_named(NAMESPACE, name)
+        made.note_verdicts()
+        made.delete(name)
+        if known is not None:
+            await made.reconcile.forget_run(known.uid)
+    elif name is not None:
+        with contextlib.suppress(Conflict, NotFound):
+            made.say(name, "Approved" if operation == "approve" else "Rejected")
