@@ -145,7 +145,7 @@ async def an_agent(
     def on_cancel(lease: LeaseId, revoked: bool) -> None:
         cancelled.append((lease, revoked))
 
-    session = Session(settings, desk, granted.append, on_cancel, lambda: None)
+    session = Session(settings, desk, granted.append, on_cancel, lambda: None, lambda _: None, lambda _: None)
     keeping = asyncio.create_task(session.keep())
     try:
         yield Side(desk, session, granted, cancelled)
