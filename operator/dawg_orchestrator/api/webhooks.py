@@ -3,7 +3,7 @@
     headers ─► body (small, soon) ─► Workflow and Secret ─► signature ─► time ─► parameters ─► claim ─► TestRun
                                                                               └► claim ─► wake
 
-What a forge says of a push is not read: whoever looks at the repository finds what there is.
+Of what a forge says only the repository counts: whoever looks at it finds what there is.
 
 Until the signature is verified every refusal is the same, so that nobody learns which Workflows there are.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from dawg_orchestrator.api.answers import Refusal, SafeHeaders, answer_errors, bad_request, forbidden
 from dawg_orchestrator.api.bodies import announced_size, read_body
-from dawg_orchestrator.api.hooks import Hook, HookedWorkflow, Hooks
+from dawg_orchestrator.api.hooks import Hook, HookedWorkflow, Hooks, PushHook
 from dawg_orchestrator.api.metrics import Counted
 from dawg_orchestrator.api.parameters import Namespace, WorkflowName
 from dawg_orchestrator.api.services import Services, now
@@ -34,6 +33,9 @@ from dawg_orchestrator.cluster.carry_out import lacks_right
 from dawg_orchestrator.cluster.client import TESTRUNS
 from dawg_orchestrator.cluster.triggered import NameTaken, TriggeredRun, start_triggered
 from dawg_orchestrator.errors import ClusterError, Forbidden, Invalid, StoreError
+from dawg_orchestrator.forge import faults as forge_faults
+from dawg_orchestrator.forge.events import EventKind
+from dawg_orchestrator.forge.payloads import git_event
 from dawg_orchestrator.resources.names import triggered_name
 from dawg_orchestrator.store.deliveries import Delivery
 
@@ -49,11 +51,7 @@ _RESULTS = {
 }  # fmt: skip
 
 
-# A forge says that branches, pull requests or merge queues have changed.
-_OF_REPOSITORIES = re.compile(
-    r"push|create|delete|pull_request(_[a-z_]+)?|merge_group|(Push|Tag Push|Merge Request) Hook"
-)
-_HELLO = "ping"  # a forge tries the address
+_PUSH = "push"  # the only event by which somebody who is no forge has repositories looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +120,26 @@ class Receiver:
             raise Unverified
         body = await self._body(request)
         found = await self._hooks.find(namespace, workflow)
-        hooks, repositories = self._verified(found, claim, body)
+        hooks, pushes = self._verified(found, claim, body)
         self._hooks.prove(namespace, workflow)
         if not claim.is_fresh(now()):
             raise Unverified("X-DAWG-Timestamp is more than 5 minutes away from the time here")
         if not hooks:
-            return await self._wake(namespace, found.uid, claim, body, repositories)
+            concerned = _concerned(request, claim, body, pushes)
+            return await self._wake(namespace, found.uid, claim, body, concerned)
         parameters = read_parameters(body, found.parameters)
         name = triggered_name(workflow, found.uid, claim.delivery)
         run = TriggeredRun(namespace, name, workflow, claim.delivery, f"webhook {claim.event}", parameters)
         new = await self._start_once(found.uid, claim, body, run)
-        if new and repositories and _OF_REPOSITORIES.fullmatch(claim.event):
-            await self._alarm.ring(namespace, repositories, now())
+        if new and pushes and claim.event == _PUSH:
+            await self._alarm.ring(namespace, _urls(pushes), now())
         return Answer(202 if new else 200, {"namespace": namespace, "name": name}, "started" if new else "repeated")
 
     async def _wake(self, namespace: str, uid: str, claim: Claim, body: bytes, repositories: Collection[str]) -> Answer:
         """Have the repositories looked at; a repeat finds nothing that the first one has not."""
         told = {"namespace": namespace, "repositories": len(repositories)}
-        if claim.event == _HELLO:
+        if not repositories:
             return Answer(200, told, "hello")
-        if not _OF_REPOSITORIES.fullmatch(claim.event):
-            remedy = "send push, create, delete, pull request and merge group events only"
-            raise bad_request(f"nothing is looked at for the event {claim.event!r:.80}", remedy)
         delivery = await self._claim(Delivery(uid, claim.delivery, claim.identity(body), ""))
         if delivery.started:
             return Answer(200, told, "repeated")
@@ -165,8 +161,8 @@ class Receiver:
         finally:
             self._bodies -= 1
 
-    def _verified(self, found: HookedWorkflow, claim: Claim, body: bytes) -> tuple[list[Hook], list[str]]:
-        """The triggers that the webhook is signed for: those that start runs, and the repositories of the others."""
+    def _verified(self, found: HookedWorkflow, claim: Claim, body: bytes) -> tuple[list[Hook], list[PushHook]]:
+        """The triggers that the webhook is signed for: those that start runs, and those that look at repositories."""
         hooks = [hook for hook in found.hooks if hook.event == claim.event]
         known = [*(hook.secret for hook in hooks), *(push.secret for push in found.pushes)]
         # All are tried, and one that nobody knows where there is none, so that time tells nothing.
@@ -174,8 +170,7 @@ class Receiver:
         if not (known and any(fits)):
             raise Unverified
         signed = [hook for hook, fit in zip(hooks, fits, strict=False) if fit]
-        repositories = [push.url for push, fit in zip(found.pushes, fits[len(hooks) :], strict=True) if fit]
-        return signed, list(dict.fromkeys(repositories))
+        return signed, [push for push, fit in zip(found.pushes, fits[len(hooks) :], strict=True) if fit]
 
     async def _claim(self, wanted: Delivery) -> Delivery:
         delivery = await self._deliveries.claim(wanted, now())
@@ -210,6 +205,29 @@ class Receiver:
             if lacks_right(error, TESTRUNS):
                 raise
             raise forbidden(_said(error), "ask who runs the cluster") from None
+
+
+def _concerned(request: Request, claim: Claim, body: bytes, pushes: list[PushHook]) -> list[str]:
+    """The repositories to look at; none when a forge only tries the address. Refusal 400 for any other event.
+
+    All of them when none is known by the addresses that the forge tells: pods may know it by another name.
+    """
+    try:
+        event = git_event(request.scope["headers"], body, pushes[0].secret)
+    except forge_faults.Unverified:  # it is verified, so it is no forge's
+        if claim.event != _PUSH:
+            raise bad_request(f"nothing is looked at for the event {claim.event!r:.80}", f"send {_PUSH!r}") from None
+        return _urls(pushes)
+    except forge_faults.PayloadError as error:
+        remedy = "send events of pushes, pull or merge requests and merge groups only, as JSON"
+        raise bad_request(str(error), remedy) from None
+    if event.kind is EventKind.PING:
+        return []
+    return _urls([push for push in pushes if event.concerns(push.url)] or pushes)
+
+
+def _urls(pushes: list[PushHook]) -> list[str]:
+    return list(dict.fromkeys(push.url for push in pushes))
 
 
 def _said(error: ClusterError) -> str:

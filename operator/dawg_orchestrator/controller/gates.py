@@ -34,7 +34,8 @@ JsonObject = dict[str, Any]
 
 # After which it is sent again: until then the agent that it was sent to may yet write to the forge.
 UNANSWERED = timedelta(seconds=PUBLISH_SECONDS + 5)
-READ_AGAIN = timedelta(minutes=10)  # whether the forge still shows what it is to show
+# Whether the forge still shows what it is to show; each time later, since forges count what they are asked.
+READ_AGAIN, _READ_RARELY = timedelta(minutes=10), timedelta(hours=6)
 REMEMBERED = timedelta(hours=24)  # after a run's end
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=5)
 
@@ -52,6 +53,7 @@ class _Shown:
     url: str | None = None
     trouble: tuple[Reason, str] | None = None
     failures: int = 0
+    reads: int = 0  # since it came to be shown
     again_at: datetime | None = None  # when to send, though nothing has changed
 
 
@@ -88,8 +90,10 @@ class Gates:
         completed = (obj.get("status") or {}).get("completionTime")
         if gated.published and completed and now - parse_time(completed) > REMEMBERED:
             self._drop(gated.uid)
-        else:
-            self._put(gated)
+            return
+        self._put(gated)
+        if gated.published and gated.superseded_by is None and gated.target not in self._shown:
+            self._trust(gated.target, now)
 
     def missed(self, uid: str) -> None:
         """A run has left the watch: it has its verdict, or was deleted; the cluster knows which."""
@@ -118,8 +122,9 @@ class Gates:
         if known is None:
             return GateStand()
         decides = deciding_run(self._of[known.target].values())
-        if decides is not None and decides.uid != known.uid:
-            return GateStand(superseded_by=decides.name)
+        newer = known.superseded_by or (decides.name if decides is not None and decides.uid != known.uid else None)
+        if newer is not None:
+            return GateStand(superseded_by=newer)
         shown = self._shown.get(known.target) or _Shown()
         if shown.confirmed is None or shown.confirmed.run != run.name:
             return GateStand(trouble=shown.trouble)
@@ -172,8 +177,10 @@ class Gates:
             self._fail(target, shown, (answer.reason, answer.message), now)
             return
         fresh = shown.confirmed != shown.tried or shown.trouble is not None
+        shown.reads = 0 if fresh else min(shown.reads + 1, 20)
         shown.confirmed, shown.confirmed_at, shown.url = shown.tried, now, answer.url
-        shown.trouble, shown.failures, shown.again_at = None, 0, now + READ_AGAIN
+        shown.trouble, shown.failures = None, 0
+        shown.again_at = now + min(_READ_RARELY, READ_AGAIN * 2**shown.reads)
         if fresh:
             self._news(target)
         self._wake(target.namespace)  # what is wanted since then had to wait for this answer
@@ -186,9 +193,9 @@ class Gates:
                 continue
             decides = deciding_run(runs.values())
             for run in runs.values():
-                if run.allowed is None or run.superseded or run.gone:
+                if run.allowed is None or run.gone:
                     continue
-                if decides is not None and decides.uid != run.uid:
+                if run.superseded_by is None and decides is not None and decides.uid != run.uid:
                     # On status for good: though the newer one be deleted, this one never opens the gate again.
                     found.append((run, superseded_gate(decides.name)))
                     continue
@@ -213,16 +220,35 @@ class Gates:
             (one, gate) for one, gate in self.to_settle(run.namespace) if one.target == mine.target and "reason" in gate
         ]
 
+    def older_under_way(self, run: Run) -> list[str]:
+        """The uids of older runs of the same target that have no verdict, and are not told so on their status."""
+        mine = self._runs.get(run.uid)
+        others = self._of[mine.target].values() if mine is not None else ()
+        return [
+            one.uid for one in others
+            if mine is not None and one.created < mine.created and one.allowed is None and not one.gone
+            and one.superseded_by is None
+        ]  # fmt: skip
+
     def settled(self, run: GatedRun, gate: JsonObject) -> None:
         """Its status tells it now."""
         if run.uid in self._runs:
-            self._put(replace(self._runs[run.uid], published=True, superseded=gate.get("reason") == Reason.SUPERSEDED))
+            known = self._runs[run.uid]
+            newer = gate.get("supersededBy") or known.superseded_by
+            self._put(replace(known, published=bool(gate["published"]), superseded_by=newer))
 
     def forget(self, uid: str) -> None:
         """The run is not there any more, and whatever it said is shown or never will be."""
         self._drop(uid)
 
     # Inside
+
+    def _trust(self, target: Target, now: datetime) -> None:
+        """Status says that it is shown. A new leader asks the forge later, and not about all places at once."""
+        wanted = plan_publication(self._of[target].values())
+        spread = int(publication_id(target), 16) % 1000 / 1000
+        again_at = now + READ_AGAIN * (1 + spread)
+        self._shown[target] = _Shown(tried=wanted, confirmed=wanted, confirmed_at=now, again_at=again_at)
 
     def _put(self, run: GatedRun) -> None:
         known = self._runs.get(run.uid)
@@ -270,7 +296,8 @@ def _of_live(run: Run) -> GatedRun | None:
     if gate is None or git is None or run.workflow is None or run.commit is None:
         return None
     target = Target(run.namespace, gate.repository, gate.context, run.commit)
-    return GatedRun(run.name, run.uid, run.created, target, run.workflow, git.url)
+    newer = (run.status.get("gate") or {}).get("supersededBy")
+    return GatedRun(run.name, run.uid, run.created, target, run.workflow, git.url, superseded_by=newer)
 
 
 def _of_object(obj: JsonObject) -> GatedRun | None:
@@ -299,5 +326,5 @@ def _with_verdict(run: GatedRun, status: JsonObject) -> GatedRun:
     allowed = status.get("mergeBlocked") is False and merge.get("status") == "True" and gate.get("state") == "Open"
     return replace(
         run, allowed=allowed, message=merge.get("message") or "the merge is not allowed",
-        published=gate.get("published") is True, superseded=gate.get("reason") == Reason.SUPERSEDED,
+        published=gate.get("published") is True, superseded_by=gate.get("supersededBy"),
     )  # fmt: skip

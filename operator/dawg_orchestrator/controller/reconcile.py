@@ -155,7 +155,7 @@ class Reconciler:
             plan, contained = self._desk.plan_run(run, run.looked_at), tuple(run.awaiting)
             failed = await self._carry_out(run, plan) or failed
             if plan.finished and run.spec.gate is not None:
-                await self._publisher.supersede_older(run)
+                await self._supersede_older(run)
             again = await self._reporter.report(run, plan, contained, at_once=at_once or plan.record_first)
             if again is None:
                 # Only now: a Job is the proof of its attempt until status has it.
@@ -169,6 +169,15 @@ class Reconciler:
         if again is None and plan.record_first and self._desk.runs.get(run.uid) is run:
             self._desk.wake_run(run)
         return again is None, failed
+
+    async def _supersede_older(self, run: Run) -> None:
+        """Before a gated run has its verdict, older ones know on their status that they open no gate any more."""
+        await self._publisher.supersede_older(run)
+        for uid in self._desk.gates.older_under_way(run):
+            older = self._desk.runs.get(uid)
+            if older is not None:
+                await self._record_start(older)
+                self._desk.gates.see(older)
 
     async def _prepare(self, run: Run) -> ClusterError | None:
         """What a plan needs and the desk does not have: a Workflow's content, and what became of runs of steps.

@@ -1,6 +1,7 @@
 """What a forge is to show for a commit: derived from what runs have on status, and open only by the newest of them.
 
-For a repository, a context and a commit the run that was created last decides, whatever an older one says later. A run
+For a repository, a context and a commit the run that was created last decides, whatever an older one says later: before
+it has its verdict, all older ones are told so on their status, so that they open no gate though it be deleted. A run
 that is gone before its verdict decides too: against the merge, until another one is created.
 """
 
@@ -44,7 +45,7 @@ class GatedRun:
     allowed: bool | None = None
     message: str = ""
     published: bool = False  # status says that the forge shows the verdict
-    superseded: bool = False  # status says that a newer one decides
+    superseded_by: str | None = None  # the newer one that decides, as status says
     gone: bool = False
 
 
@@ -73,16 +74,24 @@ class GateStand:
 def deciding_run(runs: Iterable[GatedRun]) -> GatedRun | None:
     """The newest; of the same second (as exact as the cluster tells it) the one that lets least through."""
     return max(
-        (run for run in runs if not run.superseded), default=None,
+        (run for run in runs if run.superseded_by is None), default=None,
         key=lambda run: (run.created, run.allowed is not True, run.gone or run.allowed is False, run.uid),
     )  # fmt: skip
 
 
 def plan_publication(runs: Iterable[GatedRun]) -> Publication | None:
-    """What the forge is to show for the runs of one target; None: nobody decides."""
-    run = deciding_run(runs)
+    """What the forge is to show for the runs of one target; None: nobody decides.
+
+    Who decided may be gone before the forge has shown its verdict: then nothing is left of that but who was overtaken.
+    """
+    everyone = list(runs)
+    run = deciding_run(everyone)
     if run is None:
-        return None
+        run = next((one for one in everyone if not one.published), None)
+        if run is None:
+            return None
+        told = f"run {run.superseded_by}, which decides, was deleted; create another one"
+        return Publication(run.target, "failure", _shortened(told), run.name, run.workflow, run.url)
     state, told = _state_of(run)
     return Publication(run.target, state, _shortened(told), run.name, run.workflow, run.url)
 
@@ -103,9 +112,10 @@ def gate_status(stand: GateStand, decision: MergeDecision, *, finished: bool) ->
 
 
 def superseded_gate(newer: str) -> JsonObject:
-    """``status.gate`` of a run that decides no more."""
+    """``status.gate`` of a run that decides no more; published is then what the newer one says."""
     told = f"{newer} is newer, and decides for this commit"
-    return {"state": "Closed", "reason": Reason.SUPERSEDED.value, "message": told, "published": True}
+    closed = {"state": "Closed", "reason": Reason.SUPERSEDED.value, "message": told}
+    return {**closed, "published": False, "supersededBy": newer}
 
 
 def _state_of(run: GatedRun) -> tuple[CheckState, str]:

@@ -224,6 +224,7 @@ class GateStatus(Model):
     reason: str | None = Field(default=None, max_length=64)
     message: str | None = Field(default=None, max_length=1024)
     published: bool | None = None  # of a run that has its verdict: whether nothing is left to be published
+    superseded_by: str | None = Field(default=None, max_length=253)  # the newer run that decides for this commit
     published_at: Time | None = None
     url: str | None = Field(default=None, max_length=2048)
 

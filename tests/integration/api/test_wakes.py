@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,9 +21,18 @@ from dawg_orchestrator.resources import names
 from signedhooks import SECRET, dawg_headers, github_headers, gitlab_headers
 
 PLACE = "/hooks/team/checks"
-URL = "https://git.example.org/shop/web.git"
-OTHER = "https://git.example.org/shop/other.git"
-PUSH = json.dumps({"ref": "refs/heads/main", "repository": {"full_name": "shop/web"}}).encode()
+SENT = Path(__file__).parents[2] / "data" / "webhooks" / "github"
+URL = "https://github.com/acme/shop.git"  # as those payloads name it
+OTHER = "https://github.com/acme/other.git"
+INSIDE = "http://forge.inside:3000/acme/shop.git"
+PUSH = (SENT / "push" / "branch.json").read_bytes()
+PROJECT = {"path_with_namespace": "acme/shop", "git_http_url": URL}
+LAB_PUSH = json.dumps({"ref": "refs/heads/main", "before": "a" * 40, "after": "b" * 40, "project": PROJECT}).encode()
+LAB_MERGE = json.dumps({
+    "project": PROJECT,
+    "object_attributes": {"iid": 7, "action": "open", "source_branch": "work", "target_branch": "main",
+                          "source_project_id": 1, "target_project_id": 1, "last_commit": {"id": "a" * 40}},
+}).encode()  # fmt: skip
 WAKES = "/v1/steps/wakes"
 
 
@@ -69,16 +79,22 @@ def counted(services: Services) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("headers", "event"),
-    [(github_headers, "push"), (github_headers, "pull_request"), (github_headers, "merge_group"),
-     (dawg_headers, "push"), (gitlab_headers, "Push Hook"), (gitlab_headers, "Merge Request Hook")],
-)  # fmt: skip
+    ("headers", "event", "body"),
+    [
+        (github_headers, "push", PUSH),
+        (github_headers, "pull_request", (SENT / "pull_request" / "fork.json").read_bytes()),
+        (github_headers, "merge_group", (SENT / "merge_group" / "checks-requested.json").read_bytes()),
+        (dawg_headers, "push", b"{}"),
+        (gitlab_headers, "Push Hook", LAB_PUSH),
+        (gitlab_headers, "Merge Request Hook", LAB_MERGE),
+    ],
+)
 async def test_a_signed_push_wakes_who_waits_for_that_repository(
-    headers: Any, event: str, sender: httpx.AsyncClient, uploads: httpx.AsyncClient, agent: dict[str, str]
+    headers: Any, event: str, body: bytes, sender: httpx.AsyncClient, uploads: httpx.AsyncClient, agent: dict[str, str]
 ) -> None:
     asked = await waiting(uploads, agent)
 
-    answer = await sender.post(PLACE, content=PUSH, headers=headers(PUSH, event=event))
+    answer = await sender.post(PLACE, content=body, headers=headers(body, event=event))
 
     assert (answer.status_code, answer.json()) == (202, {"namespace": "team", "repositories": 1})
     async with asyncio.timeout(10):
@@ -116,6 +132,8 @@ async def test_a_repeat_wakes_nobody_and_says_so(
         (github_headers(PUSH, event="push", secret=b"another"), 401, "unverified"),
         (gitlab_headers(PUSH, event="Push Hook", secret=b"another"), 401, "unverified"),
         (github_headers(PUSH, event="issues"), 400, "invalid"),
+        (github_headers(PUSH, event="merge_group"), 400, "invalid"),  # not what that event is made of
+        (dawg_headers(PUSH, event="issues"), 400, "invalid"),
         (gitlab_headers(PUSH, event="Note Hook"), 400, "invalid"),
         (github_headers(b"other", event="push"), 401, "unverified"),
     ],
@@ -139,9 +157,31 @@ async def test_a_body_of_25_mb_is_refused_unread(sender: httpx.AsyncClient, serv
 
 
 async def test_a_forge_that_tries_the_address_is_answered(sender: httpx.AsyncClient, services: Services) -> None:
-    answer = await sender.post(PLACE, content=b"{}", headers=github_headers(b"{}", event="ping"))
+    body = (SENT / "ping" / "organization.json").read_bytes()
+
+    answer = await sender.post(PLACE, content=body, headers=github_headers(body, event="ping"))
 
     assert (answer.status_code, counted(services)) == (200, {"hello": 1.0})
+
+
+async def test_of_all_repositories_of_a_secret_those_are_looked_at_that_are_meant(
+    sender: httpx.AsyncClient, services: Services, apiserver: ApiserverDouble
+) -> None:
+    put_workflow(apiserver, git(OTHER), git())
+
+    await sender.post(PLACE, content=PUSH, headers=github_headers(PUSH, event="push"))
+
+    assert (await services.history.wakes.since("team", 0))[1] == [URL]
+
+
+async def test_a_forge_that_pods_know_by_another_name_wakes_all_that_are_signed_for(
+    sender: httpx.AsyncClient, services: Services, apiserver: ApiserverDouble
+) -> None:
+    put_workflow(apiserver, git(OTHER), git(INSIDE))
+
+    await sender.post(PLACE, content=PUSH, headers=github_headers(PUSH, event="push"))
+
+    assert (await services.history.wakes.since("team", 0))[1] == [OTHER, INSIDE]
 
 
 async def test_only_repositories_whose_secret_it_is_are_looked_at(
