@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,10 +15,14 @@ OPERATOR = Path(__file__).resolve().parents[1] / "operator"
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the command and leave it running."""
-    return subprocess.Popen(
-        _command(arguments), env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    """Start the command and leave it running; it can be interrupted, also where the tests run in the background."""
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process inherits SIG_IGN, but no handler
+    try:
+        return subprocess.Popen(
+            _command(arguments), env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def dawg(*arguments: str, code: int = 0, stdin: str | None = None) -> str:
