@@ -159,6 +159,8 @@ def program() -> Path:
     """The folder with Gitea and what it reads."""
     if shutil.which("gcc") is None:
         debian.install("gcc")
+    if not Path("/usr/include/stdlib.h").exists():  # which gcc only recommends
+        debian.install("libc6-dev")
     return gobuild.build(gobuild.GITEA)
 
 
