@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -216,7 +215,7 @@ def _running(folder: Path, user: str, port: int) -> Iterator[None]:
             **_as_user(folder, user),
         )  # fmt: skip
     try:
-        _until_listening(process, port, log)
+        realparts.until_listening(process, port, log, _WITHIN)
         yield
     finally:
         process.terminate()
@@ -244,16 +243,3 @@ def _as_user(folder: Path, user: str) -> dict[str, Any]:
         return {"env": environment, "cwd": folder}
     entry = pwd.getpwnam(user)
     return {"env": environment, "cwd": folder, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
-def _until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _WITHIN
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, f"Gitea ended: {log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"Gitea does not listen: {log.read_text()[-2000:]}"
-            time.sleep(0.05)
-        else:
-            return

@@ -10,9 +10,7 @@ import hashlib
 import json
 import re
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +43,7 @@ def github_contract(folder: Path) -> Iterator[str]:
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _until_listening(process, port, log)
+        realparts.until_listening(process, port, log, _WITHIN)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
@@ -84,16 +82,3 @@ def _part(whole: dict[str, Any]) -> dict[str, Any]:
                 components[kind][name] = whole["components"][kind][name]
                 unseen.append(components[kind][name])
     return {**part, "components": components}
-
-
-def _until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _WITHIN
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, f"Prism ended: {log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"Prism does not listen: {log.read_text()[-2000:]}"
-            time.sleep(0.05)
-        else:
-            return

@@ -82,15 +82,16 @@ def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _until_listening(process, port, log)
+        until_listening(process, port, log)
         yield
     finally:
         process.kill()
         process.wait()
 
 
-def _until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _WITHIN
+def until_listening(process: subprocess.Popen[bytes], port: int, log: Path, within: float = _WITHIN) -> None:
+    """Wait until the process listens on that port of loopback; one that ends, or takes too long, fails the test."""
+    deadline = time.monotonic() + within
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from dawg_agent.git import Access, Answer, GitError, classify, explained, prepare_access, readable, run_git
+from dawg_agent.git import Access, Answer, GitError, prepare_access, readable, remote_error, run_git
 from dawg_agent.patches import Patch
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, GitSource
@@ -119,11 +119,6 @@ class Checkout:
             message = f"git {arguments[0]} failed: {readable(answer.error, self._access.hidden)}"
             raise GitError(Reason.SOURCE_UNREACHABLE, message, transient=True)
 
-    def _remote_error(self, answer: Answer) -> GitError:
-        reason, transient = classify(answer.error)
-        told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
-        return GitError(reason, f"{self._access.url}: {explained(answer.error, told)}", transient=transient)
-
     async def _advertised(self, revision: str) -> _Shown | None:
         """Return the reference that the revision names, by git's own precedence; None: the server shows none."""
         if revision == "HEAD" or revision.startswith("refs/"):
@@ -132,7 +127,7 @@ class Checkout:
             wanted = [f"refs/{revision}", f"refs/tags/{revision}", f"refs/heads/{revision}"]
         answer = await self._git("ls-remote", "--quiet", "--end-of-options", self._access.url, *wanted, remote=True)
         if answer.code:
-            raise self._remote_error(answer)
+            raise remote_error(answer, self._access)
         lines = answer.output.decode("utf-8", "replace").splitlines()
         shown = {reference: target for target, _, reference in (line.partition("\t") for line in lines)}
         if not shown and revision == "HEAD":
@@ -147,7 +142,7 @@ class Checkout:
             remote=True,
         )
         if answer.code:
-            raise self._remote_error(answer)
+            raise remote_error(answer, self._access)
 
     async def _fetch_commit(self, commit: str) -> str | None:
         try:

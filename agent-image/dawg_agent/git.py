@@ -274,6 +274,13 @@ def explained(error: str, told: str) -> str:
     return f"{plain} ({told})" if plain else told
 
 
+def remote_error(answer: Answer, access: Access) -> GitError:
+    """What a command has met at the server, with the reason and what would change it."""
+    reason, transient = classify(answer.error)
+    told = readable(answer.error, access.hidden) or f"git ended with {answer.code}"
+    return GitError(reason, f"{access.url}: {explained(answer.error, told)}", transient=transient)
+
+
 def readable(error: str, hidden: tuple[str, ...]) -> str:
     """Make one short line of git's words, without secrets and control characters."""
     text = re.sub(r"(https?://)[^/@\s']+@", r"\1", error)

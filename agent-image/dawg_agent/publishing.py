@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.forge.addresses import host_of
 from dawg_orchestrator.forge.credential import ForgeCredential, read_credential
 from dawg_orchestrator.forge.faults import Refused, Unreachable
 from dawg_orchestrator.forge.models import Check, CheckState
@@ -107,7 +108,7 @@ class Publishing:
 
     def _credential(self, message: Publish) -> ForgeCredential:
         """The Secret that allows it; NotAllowed says what each of them is missing."""
-        host, missing = _host(message.url), []
+        host, missing = host_of(message.url), []
         folders = sorted(path for path in self._secrets.iterdir() if path.is_dir()) if self._secrets.is_dir() else []
         for folder in folders:
             try:
@@ -125,15 +126,8 @@ class Publishing:
 
 
 def _forge_host(credential: ForgeCredential) -> str:
-    host = _host(credential.url)
+    host = host_of(credential.url)
     return _PUBLIC_HOST if host == _PUBLIC_API else host
-
-
-def _host(url: str) -> str:
-    """The host of an address, as git or HTTP has it; the port may differ between the two."""
-    if "://" not in url:
-        return url.split("@", 1)[-1].split(":", 1)[0].lower()
-    return (urlsplit(url).hostname or "").lower()
 
 
 def _web_of(url: str) -> str:
@@ -141,4 +135,4 @@ def _web_of(url: str) -> str:
     parts = urlsplit(url) if "://" in url else None
     if parts is not None and parts.scheme in ("http", "https"):
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return f"https://{_host(url)}"
+    return f"https://{host_of(url)}"

@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dawg_agent.git import Access, GitError, classify, explained, readable, run_git
+from dawg_agent.commitfacts import plain
+from dawg_agent.git import Access, GitError, readable, remote_error, run_git
 from dawg_orchestrator.resources.globs import matches_any
 from dawg_orchestrator.resources.protocol import MAX_BRANCH_NAME, MAX_BRANCHES, MAX_CHANGED_FILES, Change
 from dawg_orchestrator.resources.reasons import Reason
@@ -24,7 +25,6 @@ _PACKS = 64  # git brings one a fetch, and gets slow with many: then the reposit
 _HEADS = "refs/heads/"
 _LONGEST_PATH = 4096
 _LONGEST_MESSAGE = 1000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Branches:
@@ -39,7 +39,7 @@ async def list_branches(access: Access, globs: Iterable[str], folder: Path) -> B
     arguments = ["ls-remote", "--quiet", "--heads", "--end-of-options", access.url]
     answer = await run_git(arguments, access, folder, LOOK_SECONDS)
     if answer.code:
-        raise _remote_error(access, answer.error, answer.code)
+        raise remote_error(answer, access)
     found: dict[str, str] = {}
     left_out = 0
     for line in answer.output.decode("utf-8", "surrogateescape").splitlines():
@@ -110,7 +110,7 @@ class History:
         parents = [value for name, _, value in lines if name == "parent" and re.match(FULL_COMMIT_PATTERN, value)]
         author = next((value for name, _, value in lines if name == "author"), "")
         name = author.partition(" <")[0]
-        return parents, _plain(name)[:256], _plain(message).strip()[:_LONGEST_MESSAGE]
+        return parents, plain(name)[:256], plain(message).strip()[:_LONGEST_MESSAGE]
 
     async def _files(self, base: str | None, commit: str, *, is_first: bool) -> list[str] | None:
         """The files that differ; None when nobody can say which, or they are too many to name."""
@@ -139,16 +139,5 @@ class History:
     async def _remote(self, *arguments: str) -> bytes:
         answer = await run_git(list(arguments), self._access, self._folder, FETCH_SECONDS)
         if answer.code:
-            raise _remote_error(self._access, answer.error, answer.code)
+            raise remote_error(answer, self._access)
         return answer.output
-
-
-def _remote_error(access: Access, error: str, code: int) -> GitError:
-    reason, transient = classify(error)
-    told = readable(error, access.hidden) or f"git ended with {code}"
-    return GitError(reason, f"{access.url}: {explained(error, told)}", transient=transient)
-
-
-def _plain(text: str) -> str:
-    """Without what would move a terminal's cursor, colour it, or turn the direction of writing."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -63,7 +63,7 @@ class Gates:
     def __init__(self, term: int, wake: Callable[[str], None], wake_run: Callable[[str], None]) -> None:
         self._term, self._wake, self._wake_run = term, wake, wake_run
         self._runs: dict[str, GatedRun] = {}  # by uid
-        self._missed: dict[str, GatedRun] = {}  # likewise
+        self._missed: set[str] = set()  # uids of those that have left the watch without a verdict that we know
         self._of: dict[Target, dict[str, GatedRun]] = {}
         self._shown: dict[Target, _Shown] = {}
         self._serial = 0
@@ -99,22 +99,18 @@ class Gates:
         """A run has left the watch: it has its verdict, or was deleted; the cluster knows which."""
         known = self._runs.get(uid)
         if known is not None and known.allowed is None and not known.gone:
-            self._missed[uid] = known
+            self._missed.add(uid)
             self._wake(known.target.namespace)
 
     def to_verify(self, namespace: str) -> list[GatedRun]:
         """Those that nobody has asked the cluster about yet."""
-        return [run for uid, run in self._missed.items() if run.target.namespace == namespace and self._undecided(uid)]
+        return [run for run in map(self._runs.__getitem__, self._missed) if run.target.namespace == namespace]
 
     def verified(self, uid: str, *, gone: bool) -> None:
         """The cluster has been asked. A run that was deleted without a verdict still decides, against the merge."""
-        self._missed.pop(uid, None)
-        if gone and self._undecided(uid):
+        if gone and uid in self._missed:
             self._put(replace(self._runs[uid], gone=True))
-
-    def _undecided(self, uid: str) -> bool:
-        known = self._runs.get(uid)
-        return known is not None and known.allowed is None
+        self._missed.discard(uid)
 
     def stand_of(self, run: Run) -> GateStand:
         """How publishing fares for a run."""
@@ -187,38 +183,27 @@ class Gates:
 
     def to_settle(self, namespace: str) -> list[tuple[GatedRun, JsonObject]]:
         """Finished runs whose status does not tell yet how publishing has ended, and what it is to tell."""
-        found = []
-        for target, runs in self._of.items():
-            if target.namespace != namespace:
+        mine = [target for target in self._of if target.namespace == namespace]
+        return [entry for target in mine for entry in self._to_settle_of(target)]
+
+    def _to_settle_of(self, target: Target) -> Iterator[tuple[GatedRun, JsonObject]]:
+        runs, shown = self._of[target], self._shown.get(target) or _Shown()
+        decides = deciding_run(runs.values())
+        is_shown = shown.confirmed is not None and shown.confirmed == plan_publication(runs.values())
+        for run in runs.values():
+            if run.allowed is None or run.gone:
                 continue
-            decides = deciding_run(runs.values())
-            for run in runs.values():
-                if run.allowed is None or run.gone:
-                    continue
-                if run.superseded_by is None and decides is not None and decides.uid != run.uid:
-                    # On status for good: though the newer one be deleted, this one never opens the gate again.
-                    found.append((run, superseded_gate(decides.name)))
-                    continue
-                if run.published:
-                    continue
-                shown = self._shown.get(target) or _Shown()
-                if (
-                    shown.confirmed is not None
-                    and shown.confirmed == plan_publication(runs.values())
-                    and shown.confirmed_at
-                ):
-                    at = {"publishedAt": shown.confirmed_at, "url": shown.url, "published": True}
-                    found.append((run, at))
-        return found
+            if run.superseded_by is None and decides is not None and decides.uid != run.uid:
+                # On status for good: though the newer one be deleted, this one never opens the gate again.
+                yield run, superseded_gate(decides.name)
+            elif is_shown and not run.published:
+                yield run, {"publishedAt": shown.confirmed_at, "url": shown.url, "published": True}
 
     def older_unsettled(self, run: Run) -> list[tuple[GatedRun, JsonObject]]:
         """Finished runs of the same target of which no status says yet that this one has taken over."""
         mine = self._runs.get(run.uid)
-        if mine is None:
-            return []
-        return [
-            (one, gate) for one, gate in self.to_settle(run.namespace) if one.target == mine.target and "reason" in gate
-        ]
+        found = self._to_settle_of(mine.target) if mine is not None else ()
+        return [(one, gate) for one, gate in found if "supersededBy" in gate]
 
     def older_under_way(self, run: Run) -> list[str]:
         """The uids of older runs of the same target that have no verdict, and are not told so on their status."""
@@ -258,12 +243,15 @@ class Gates:
             self._drop(run.uid)
         if known is not None and known.allowed is not None and run.allowed is None:
             return  # a late word
+        if run.allowed is not None:
+            self._missed.discard(run.uid)
         self._runs[run.uid] = run
         self._of.setdefault(run.target, {})[run.uid] = run
         self._news(run.target)
 
     def _drop(self, uid: str) -> None:
         run = self._runs.pop(uid, None)
+        self._missed.discard(uid)
         if run is None:
             return
         others = self._of[run.target]

@@ -64,6 +64,12 @@ def same_repository(one: str, other: str, *, ignore_case: bool = False) -> bool:
     return first.path.lower() == second.path.lower() if ignore_case else first.path == second.path
 
 
+def host_of(address: str) -> str:
+    """The host, without its port, that a clone address or a web address leads to; empty where it is none."""
+    found = _clone(address)
+    return found.host if found is not None else ""
+
+
 def _web_address(url: str) -> URL:
     wrong = InvalidSpec("url", "not an address of a forge; write https://HOST, or https://HOST/PATH")
     if len(url) > _MOST or not re.fullmatch(r"[!-~]+", url):
