@@ -11,25 +11,23 @@ behind our back.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from dawg_agent.checkout import Checkout
-from dawg_agent.git import Access, GitError, prepare_access
+from dawg_agent.git import Access, GitError
 from dawg_agent.imports.reading import Parsed
+from dawg_agent.origins import Mirror, Origin, read_secret
 from dawg_agent.shelf import Shelf, size_of
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import GitSource
 
 BUDGET = 2 * 2**30  # bytes of all repositories together; the least recently used go first
 _PACKS = 64  # git brings one a fetch, and gets slow with many: then a repository is begun anew
-_COMMITS = "refs/dawg/commits"
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,13 @@ class Histories:
 
         Raise GitError, or OSError when the folder cannot be written.
         """
-        credentials = await asyncio.to_thread(_read_secret, wanted.secret) if wanted.secret else {}
-        place, shelf = _place(wanted.source.url, credentials), self._shelf()
+        credentials = await asyncio.to_thread(_held_secret, wanted.secret) if wanted.secret else {}
+        origin, shelf = Origin(wanted.source.url, credentials, patience), self._shelf()
+        place = origin.place
         lock = self._locks.setdefault(place, asyncio.Lock())
         async with lock:
             with shelf.bench() as bench, shelf.in_use(f"{place}-trees"), shelf.in_use(f"{place}-log"):
-                access = _access(wanted.source.url, credentials, bench)
+                access = origin.access(bench)
                 try:
                     yield await self._bring(wanted, place, access, patience, bench)
                 finally:
@@ -119,32 +118,16 @@ _NOTHING_ELSE = {
 }  # fmt: skip
 
 
-class _Mirror(Checkout):
-    """A bare repository that keeps what it has fetched."""
+class _Mirror(Mirror):
+    """A mirror that fetches so many commits of history."""
 
     def __init__(self, access: Access, folder: Path, patience: timedelta, depth: int, *options: str) -> None:
-        here = replace(access, environment=access.environment | {"GIT_DIR": "."})
-        super().__init__(here, folder, patience)
-        self._git_folder = self.folder = folder
+        super().__init__(access, folder, patience)
         self._depth, self._options = depth, options
-
-    async def create(self) -> None:
-        self.folder.mkdir(parents=True)
-        await self._local("init", "--quiet", "--template=", "--bare")
-        await self._local("config", "fetch.unpackLimit", "1")
-
-    async def fetch(self, revision: str) -> str:
-        commit = await super().fetch(revision)
-        if not self._has(commit):
-            await self._local("update-ref", f"{_COMMITS}/{commit}", commit)
-        return commit
 
     async def _fetch(self, *arguments: str) -> None:
         deeper = (f"--depth={self._depth}" if word == "--depth=1" else word for word in arguments)
         await super()._fetch("--no-write-fetch-head", *self._options, *deeper)
-
-    def _has(self, commit: str) -> bool:
-        return (self.folder / _COMMITS / commit).exists()
 
 
 async def _open(mirror: _Mirror) -> _Mirror:
@@ -161,28 +144,11 @@ def _made_usable(folder: Path) -> bool:
     return (folder / "HEAD").exists() and len(list(folder.glob("objects/pack/*.pack"))) <= _PACKS
 
 
-def _read_secret(folder: Path) -> dict[str, bytes]:
+def _held_secret(folder: Path) -> dict[str, bytes]:
     """What a Secret's volume holds; GitError when the pool does not hold that Secret."""
-    files = [path for path in folder.iterdir() if path.is_file() and path.name[:2] != ".."] if folder.is_dir() else []
-    if not files:
+    held = read_secret(folder)
+    if not held:
         told = f"the agents of the pool hold no git Secret {folder.name!r}"
         remedy = "add it to spec.builtin.gitSecrets of the AgentPool, and see that it exists"
         raise GitError(Reason.SOURCE_REFUSED, f"{told}; {remedy}")
-    return {path.name: path.read_bytes() for path in files}
-
-
-def _place(url: str, credentials: Mapping[str, bytes]) -> str:
-    total = hashlib.sha256()
-    named = [url.encode(), *(part for name in sorted(credentials) for part in (name.encode(), credentials[name]))]
-    for part in named:
-        total.update(len(part).to_bytes(8, "big") + part)
-    return total.hexdigest()[:32]
-
-
-def _access(url: str, credentials: Mapping[str, bytes], bench: Path) -> Access:
-    """Make ready to reach the repository, with the credentials that the place is named after."""
-    for folder in (bench / "access", bench / "secret"):
-        folder.mkdir(mode=0o700)
-    for name, content in credentials.items():
-        (bench / "secret" / name).write_bytes(content)
-    return prepare_access(url, bench / "secret" if credentials else None, bench / "access")
+    return held

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
-import itertools
 import os
 import re
 import tarfile
 import tempfile
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,8 +25,9 @@ from weakref import WeakValueDictionary
 
 from dawg_agent.checkout import Checkout, persevere
 from dawg_agent.courier import fetch_input
-from dawg_agent.git import Access, prepare_access
+from dawg_agent.git import Access
 from dawg_agent.handing import InputNotFetched
+from dawg_agent.origins import COMMITS, Mirror, Origin, read_secret
 from dawg_agent.patches import Patch
 from dawg_agent.shelf import Shelf, delete, size_of
 from dawg_agent.treepack import write_pack
@@ -38,7 +37,6 @@ from dawg_orchestrator.resources.protocol import SidecarOrder
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, GitSource
 
 MIRROR_PACKS = 64  # git brings one a fetch, and gets slow with many: then a mirror is begun anew
-_COMMITS = "refs/dawg/commits"
 
 
 class Tree:
@@ -55,35 +53,10 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """A repository as it is seen with one Secret's contents."""
-
-    url: str
-    credentials: Mapping[str, bytes]
-    patience: timedelta
-
-    @functools.cached_property
-    def place(self) -> str:
-        total = hashlib.sha256()
-        named = ((name.encode(), content) for name, content in sorted(self.credentials.items()))
-        for part in (self.url.encode(), *itertools.chain.from_iterable(named)):
-            total.update(len(part).to_bytes(8, "big") + part)
-        return total.hexdigest()[:32]
-
-    def access(self, bench: Path) -> Access:
-        """Make ready to reach it, with the credentials that the place is named after: the volume's may change."""
-        for folder in (bench / "access", bench / "secret"):
-            folder.mkdir(mode=0o700)
-        for name, content in self.credentials.items():
-            (bench / "secret" / name).write_bytes(content)
-        return prepare_access(self.url, bench / "secret" if self.credentials else None, bench / "access")
-
-
-@dataclass(frozen=True)
 class _Wanted:
     """A commit as it is seen in an origin, and the patch on top of it, if there is one."""
 
-    origin: _Origin
+    origin: Origin
     commit: str
     patch: Patch | None
 
@@ -91,29 +64,6 @@ class _Wanted:
     def name(self) -> str:
         on_top = f"-{self.patch.sha256}" if self.patch is not None else ""
         return f"{self.origin.place}.{self.commit}{on_top}"
-
-
-class _Mirror(Checkout):
-    """A bare repository that keeps every commit it has fetched."""
-
-    def __init__(self, access: Access, folder: Path, patience: timedelta) -> None:
-        here = replace(access, environment=access.environment | {"GIT_DIR": "."})  # however broken, it is this one
-        super().__init__(here, folder, patience)
-        self._git_folder = self.folder = folder
-
-    async def create(self) -> None:
-        self.folder.mkdir()
-        await self._local("init", "--quiet", "--template=", "--bare")
-        await self._local("config", "fetch.unpackLimit", "1")  # packs can be counted; loose files would be thousands
-
-    async def fetch(self, revision: str) -> str:
-        commit = await super().fetch(revision)
-        if not self._has(commit):
-            await self._local("update-ref", f"{_COMMITS}/{commit}", commit)
-        return commit
-
-    def _has(self, commit: str) -> bool:
-        return (self.folder / _COMMITS / commit).exists()
 
 
 @dataclass
@@ -143,8 +93,8 @@ class Trees:
 
         Raise GitError, or OSError when the folder cannot be written.
         """
-        credentials = await asyncio.to_thread(_read_secret, secret) if secret else {}
-        origin = _Origin(source.url, credentials, patience)
+        credentials = await asyncio.to_thread(read_secret, secret) if secret else {}
+        origin = Origin(source.url, credentials, patience)
         found = commit or source.revision
         if not re.fullmatch(FULL_COMMIT_PATTERN, found):
             # never shared: who asks later may have pushed meanwhile, and means that
@@ -169,7 +119,7 @@ class Trees:
                 if self._making.get(key) is making:  # who comes now must not wait for what was cancelled
                     del self._making[key]
 
-    async def _resolve(self, origin: _Origin, revision: str, tries_left: int) -> str:
+    async def _resolve(self, origin: Origin, revision: str, tries_left: int) -> str:
         with self._shelf.bench() as bench:
             access = origin.access(bench)
             async with self._mirror(origin, access, bench, anew=not tries_left) as mirror:
@@ -186,14 +136,14 @@ class Trees:
             await checkout.create()
             async with self._mirror(origin, access, bench, anew=not tries_left) as mirror:
                 await mirror.fetch(commit)
-                await checkout.copy(mirror.folder, f"{_COMMITS}/{commit}")
+                await checkout.copy(mirror.folder, f"{COMMITS}/{commit}")
             await checkout.show(commit)
             if change is not None:
                 await checkout.apply(change, bench)
             return await self._keep(wanted.name, commit, bench)
 
     @asynccontextmanager
-    async def _mirror(self, origin: _Origin, access: Access, bench: Path, *, anew: bool) -> AsyncIterator[_Mirror]:
+    async def _mirror(self, origin: Origin, access: Access, bench: Path, *, anew: bool) -> AsyncIterator[Mirror]:
         """The place's mirror, for one at a time.
 
         The last try has one of its own, which replaces the other if it does better: that one may be broken.
@@ -202,7 +152,7 @@ class Trees:
         async with self._locks.setdefault(origin.place, asyncio.Lock()):
             with self._shelf.in_use(origin.place):
                 anew = anew or not await asyncio.to_thread(_made_usable, home)
-                mirror = _Mirror(access, bench / "mirror" if anew else home, origin.patience)
+                mirror = Mirror(access, bench / "mirror" if anew else home, origin.patience)
                 try:
                     if anew:
                         await mirror.create()
@@ -244,13 +194,6 @@ async def pack_inputs(order: SidecarOrder, door: Door, scratch: Path) -> int:
         return os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
     finally:
         await asyncio.to_thread(delete, volume.root)
-
-
-def _read_secret(folder: Path) -> dict[str, bytes]:
-    """What a Secret's volume holds, beside Kubernetes' own entries; nothing if the Secret is not there."""
-    if not folder.is_dir():
-        return {}
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name[:2] != ".."}
 
 
 def _write(folder: Path, pack: Path) -> None:
