@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from dawg_orchestrator.cluster.client import Cluster, Resource
 from dawg_orchestrator.cluster.credentials import find_credentials
 from dawg_orchestrator.errors import DawgError
+from integration.agent.gitserver import GitServer, serve
+from repositories import Repository, new_repository
 
 NAMESPACES = Resource("", "v1", "namespaces")
 
@@ -24,3 +27,24 @@ async def cluster() -> AsyncIterator[Cluster]:
         except (DawgError, OSError) as error:
             pytest.skip(f"needs a cluster in KUBECONFIG (hack/up starts one): {error}")
         yield connected
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """One with a short history; a test that needs another says so itself."""
+    return new_repository(tmp_path)
+
+
+@pytest.fixture
+async def server(repository: Repository) -> AsyncIterator[GitServer]:
+    """A git server that has it."""
+    async with serve(repository.bare.parent) as serving:
+        yield serving
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """An empty folder for a checkout."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,27 +15,9 @@ from dawg_agent.git import GitError
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import GitSource
 from integration.agent.gitserver import PASSWORD, USER, GitServer, serve
-from repositories import Repository, git, new_repository
+from repositories import Repository, git
 
 PATIENCE = timedelta(seconds=30)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return new_repository(tmp_path)
-
-
-@pytest.fixture
-async def server(repository: Repository) -> AsyncIterator[GitServer]:
-    async with serve(repository.bare.parent) as running:
-        yield running
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture

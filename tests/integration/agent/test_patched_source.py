@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import subprocess
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,31 +19,13 @@ from dawg_agent.upload import Door
 from dawg_orchestrator.resources.protocol import AttemptRef
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import MAX_PATCH_BYTES, GitSource
-from integration.agent.gitserver import GitServer, serve
+from integration.agent.gitserver import GitServer
 from integration.agent.uploads import TOKEN, serve_uploads
-from repositories import Repository, git, new_repository
+from repositories import Repository, git
 from treepacks import unpack
 
 PATIENCE = timedelta(seconds=30)
 ATTEMPT = AttemptRef(namespace="shop", run="run", run_uid="run-1", index=0, attempt=1)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return new_repository(tmp_path)
-
-
-@pytest.fixture
-async def server(repository: Repository) -> AsyncIterator[GitServer]:
-    async with serve(repository.bare.parent) as running:
-        yield running
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    return folder
 
 
 def a_source(server: GitServer) -> GitSource:

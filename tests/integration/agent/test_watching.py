@@ -9,30 +9,17 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from dawg_agent.git import prepare_access
 from dawg_agent.repository import History, list_branches
 from dawg_agent.watching import MOST_FILE_BYTES, Watching, within_bounds
 from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.protocol import FROM_AGENT, MAX_BRANCHES, Change, Duties, Sighting, Watch
 from dawg_orchestrator.resources.reasons import Reason
-from integration.agent.gitserver import PASSWORD, USER, GitServer, serve
-from repositories import Repository, git, new_repository
+from integration.agent.gitserver import PASSWORD, USER, GitServer
+from repositories import Repository, git
 
 SOON = timedelta(seconds=0.05)
 RARELY = timedelta(hours=1)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return new_repository(tmp_path)
-
-
-@pytest.fixture
-async def server(repository: Repository) -> AsyncIterator[GitServer]:
-    async with serve(repository.bare.parent) as serving:
-        yield serving
 
 
 class Ear:
