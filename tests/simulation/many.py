@@ -17,6 +17,7 @@ from simulation.planted import planted
 from simulation.world import Outcome, live
 
 _CHUNK = 8
+_CHUNKS_OF_A_WORKER = 40  # leaders freeze what they have read, for good, so that each history leaves its worker larger
 _NOTHING_IS_LOGGED = 50
 _kept = contextlib.ExitStack()  # what is planted stays for the life of a worker
 
@@ -54,7 +55,8 @@ def many(
 ) -> Summary:
     """Live the histories of these seeds, for so many seconds at most, until so many have broken a promise."""
     summary, began = Summary(), time.monotonic()
-    with multiprocessing.get_context("fork").Pool(os.cpu_count() or 1, _begin, (fault,)) as pool:
+    workers = multiprocessing.get_context("fork").Pool(os.cpu_count() or 1, _begin, (fault,), _CHUNKS_OF_A_WORKER)
+    with workers as pool:
         for outcome in pool.imap_unordered(live, seeds, chunksize=_CHUNK):
             summary.add(outcome)
             summary.seconds = time.monotonic() - began
