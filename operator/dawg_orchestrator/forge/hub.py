@@ -43,6 +43,7 @@ class Dialect:
     contexts_ignore_case: bool
     page_size: str  # the name of a parameter
     oldest_first: Mapping[str, str]
+    latest_first: Mapping[str, str]
 
 
 class Hub:
@@ -87,11 +88,11 @@ class Hub:
                         return Standing(state, status.description or "", status.target_url or "")
         return None
 
-    async def open_pull_requests(self, repository: str) -> PullRequests:
+    async def open_pull_requests(self, repository: str, *, latest: int | None = None) -> PullRequests:
         """The open ones."""
         path = (*_repository(repository), "pulls")
-        found = Collected()
-        query = {"state": "open", **self._dialect.oldest_first}
+        found = Collected(latest)
+        query = {"state": "open", **(self._dialect.latest_first if latest else self._dialect.oldest_first)}
         async with aclosing(pages(self._web, _PULLS, *path, size=self._dialect.page_size, **query)) as read:
             async for page, more in read:
                 if not found.add([pull.as_pull_request() for pull in page], more=more):
