@@ -75,9 +75,12 @@ class Standing:
                     holder = _nearest(name, able)
                     self._holders[namespace, name] = holder
                     given.setdefault(holder, []).append(watch)
-        for key in [key for key in self._looks if key[0] == namespace and key[1] not in kept]:
+        for key in [key for key in self._holders if key[0] == namespace and key[1] not in kept]:
+            del self._holders[key]
+        # What may not be carried out keeps the reason why.
+        asked = {watch for watches in self.wanted(namespace).values() for watch in watches}
+        for key in [key for key in self._looks if key[0] == namespace and key[1] not in asked]:
             del self._looks[key]
-            self._holders.pop(key, None)
         for uid, load in given.items():
             duties = Duties(watches=load)
             if _without_known(duties) != self._told.get(uid):
