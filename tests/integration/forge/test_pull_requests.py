@@ -82,6 +82,25 @@ async def test_a_forks_commit_is_told_as_a_strangers_and_can_be_had_from_the_rep
     assert (pull.detailed, pull.files) == (True, ["gift.txt"])  # read by git, of the base repository
 
 
+@pytest.mark.parametrize("gone", ["branch", "fork"])
+async def test_a_stranger_who_takes_back_what_was_offered_hides_no_others(
+    shop: Shop, tmp_path: Path, gone: str
+) -> None:
+    stranger, fork = stranger_with_a_fork(shop)
+    shop.new_commit("gift", by=stranger, repository=fork)
+    shop.server.open_pull_request(shop.name, f"{stranger.name}:gift", by=stranger)
+    shop.new_commit("work", by=shop.owner)
+    own = shop.server.open_pull_request(shop.name, "work", by=shop.owner)
+    place = f"/repos/{fork}/branches/gift" if gone == "branch" else f"/repos/{fork}"
+    shop.server.call("DELETE", place, by=stranger)
+    ear = Ear()
+    async with watching(tmp_path, ear, watch(shop, paths=True), secret(shop, tmp_path)):
+        pulls = {pull.number: pull for pull in (await ear.seen()).pulls}
+
+    assert pulls[own].files == ["work.txt"]
+    assert all(pull.from_fork for number, pull in pulls.items() if number != own)
+
+
 async def test_only_what_is_news_is_looked_at_in_detail(shop: Shop, tmp_path: Path) -> None:
     shop.new_commit("old", by=shop.owner)
     old = shop.server.open_pull_request(shop.name, "old", by=shop.owner)
