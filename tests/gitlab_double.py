@@ -97,6 +97,8 @@ class GitLabDouble:
             return self._accepted(request, self._page(request, shown), {"name", "ref", "stage", "all", *_PAGING})
         if rest == "/merge_requests":
             shown = [one for one in self.merge_requests if request.query.get("state") in (None, one["state"])]
+            if request.query.get("order_by") == "updated_at" and request.query.get("sort") == "desc":
+                shown.sort(key=lambda one: -one.get("updated", 0))
             return self._accepted(request, self._page(request, shown), {"state", "order_by", "sort", *_PAGING})
         if found := re.fullmatch(r"/merge_requests/([0-9]+)", rest):
             for one in self.merge_requests:

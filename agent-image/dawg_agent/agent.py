@@ -85,7 +85,11 @@ class Agent:
             settings, self._desk, self._begin, self._stop, self._look_whether_drained, self._take_duties, self._publish
         )
         steps = settings.steps
-        self._watching = Watching(self._session.send, steps.git_secrets_dir, steps.mirrors_dir) if steps else None
+        self._watching = (
+            Watching(self._session.send, steps.git_secrets_dir, steps.mirrors_dir, steps.forge_secrets_dir)
+            if steps
+            else None
+        )
         self._publishing = Publishing(self._session.send, steps.forge_secrets_dir) if steps else None
         self._working: dict[LeaseId, tuple[Work, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from dawg_agent.forgesecrets import NotAllowed, find_credential
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.forge.addresses import host_of
-from dawg_orchestrator.forge.credential import ForgeCredential, read_credential
+from dawg_orchestrator.forge.credential import ForgeCredential
 from dawg_orchestrator.forge.faults import Refused, Unreachable
 from dawg_orchestrator.forge.models import Check, CheckState
 from dawg_orchestrator.resources.model import Model
@@ -28,12 +29,7 @@ log = structlog.get_logger()
 Say = Callable[[Model], Awaitable[bool]]
 _Place = tuple[str, str, str]
 _STATES = {"pending": CheckState.PENDING, "success": CheckState.SUCCESS, "failure": CheckState.FAILURE}
-_PUBLIC_API, _PUBLIC_HOST = "api.github.com", "github.com"  # the only forge whose API has a host of its own
 _MOST_PLACES = 10_000
-
-
-class NotAllowed(Exception):
-    """No Secret allows it; the text says what would change that."""
 
 
 class Publishing:
@@ -108,26 +104,10 @@ class Publishing:
 
     def _credential(self, message: Publish) -> ForgeCredential:
         """The Secret that allows it; NotAllowed says what each of them is missing."""
-        host, missing = host_of(message.url), []
-        folders = sorted(path for path in self._secrets.iterdir() if path.is_dir()) if self._secrets.is_dir() else []
-        for folder in folders:
-            try:
-                credential = read_credential(folder)
-            except InvalidSpec as error:
-                missing.append(f"Secret {folder.name}: {error}")
-                continue
-            if _forge_host(credential) != host:
-                missing.append(f"Secret {folder.name} is for {_forge_host(credential)}, and the commit lies at {host}")
-            elif (why := credential.allows(message.repository, message.context, message.workflow)) is not None:
-                missing.append(f"Secret {folder.name}: {why}")
-            else:
-                return credential
-        raise NotAllowed("; ".join(missing) or "the pool holds no forge Secret; name one in builtin.forgeSecrets")
-
-
-def _forge_host(credential: ForgeCredential) -> str:
-    host = host_of(credential.url)
-    return _PUBLIC_HOST if host == _PUBLIC_API else host
+        return find_credential(
+            self._secrets, message.url, "the commit lies",
+            lambda one: one.allows(message.repository, message.context, message.workflow),
+        )  # fmt: skip
 
 
 def _web_of(url: str) -> str:

@@ -83,6 +83,12 @@ class History:
             files=files,
         )  # fmt: skip
 
+    async def parents(self, commit: str) -> list[str]:
+        """The parents of a commit, as it says itself; raise GitError when the server has it no more."""
+        await self._open()
+        await self._fetch(commit)
+        return (await self._read(commit))[0]
+
     async def _open(self) -> None:
         packs = list(self._folder.glob("objects/pack/*.pack"))
         if len(packs) > _PACKS or not (self._folder / "HEAD").exists():

@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from dawg_agent.git import Access, GitError, prepare_access
+from dawg_agent.pulls import PullLook
 from dawg_agent.repository import History, list_branches
 from dawg_agent.upload import Door, DoorClosed, DoorRefused
 from dawg_orchestrator.resources.model import Model
@@ -46,6 +47,7 @@ class Around:
     secrets: Path  # a folder for each Secret
     mirrors: Path
     turns: asyncio.Semaphore
+    forge_secrets: Path | None = None  # a folder for each Secret
 
 
 class Watcher:
@@ -58,10 +60,12 @@ class Watcher:
         self._known: dict[str, str] = dict(watch.known)
         self._told: Sighting | None = None
         self._woken = asyncio.Event()
+        self._pulls = PullLook(watch, around.forge_secrets, around.mirrors / watch.id)
 
     def remind(self, watch: Watch) -> None:
         """The duty was given anew: what is not known any more is told again, at once."""
         self.watch, self._known, self._told = watch, dict(watch.known), None
+        self._pulls.remind(watch)
         self.wake()
 
     def wake(self) -> None:
@@ -78,7 +82,8 @@ class Watcher:
             if watch is self.watch and sighting != self._told and await self._around.say(sighting):
                 self._told = without_changes(sighting)
                 self._known = dict(sighting.branches) if sighting.reason is None else self._known
-            await self._pause(watch.every.total_seconds() * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+            usual = watch.every.total_seconds() * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+            await self._pause(self._pulls.pause(usual))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -89,7 +94,10 @@ class Watcher:
             async with self._around.turns:
                 with tempfile.TemporaryDirectory(prefix="dawg-watch-") as scratch:
                     secret = self._around.secrets / watch.git_secret if watch.git_secret else None
-                    return await self._see(watch, prepare_access(watch.url, secret, Path(scratch)), Path(scratch))
+                    access = prepare_access(watch.url, secret, Path(scratch))
+                    if watch.pulls is not None:
+                        return await self._pulls.see(access, Path(scratch))
+                    return await self._see(watch, access, Path(scratch))
         except GitError as error:
             return Sighting(watch=watch.id, reason=error.reason, message=error.message[:1000])
         except OSError as error:
@@ -132,8 +140,8 @@ def within_bounds(changes: list[Change]) -> list[Change]:
 class Watching:
     """All watchers of one agent."""
 
-    def __init__(self, say: Say, secrets: Path, mirrors: Path) -> None:
-        self._around = Around(say, secrets, mirrors, asyncio.Semaphore(AT_ONCE))
+    def __init__(self, say: Say, secrets: Path, mirrors: Path, forge_secrets: Path | None = None) -> None:
+        self._around = Around(say, secrets, mirrors, asyncio.Semaphore(AT_ONCE), forge_secrets)
         self._watchers: dict[str, tuple[Watcher, asyncio.Task[None]]] = {}
 
     def take(self, duties: Duties) -> None:

@@ -39,6 +39,8 @@ _BESIDE_WHY = {
     Reason.WORKFLOW_READY: _NOTHING,
     Reason.WATCHING: _NOTHING,
     Reason.TOO_MANY_BRANCHES: "name fewer branches in triggers.git.branches; those that are left out start no runs",
+    Reason.FORGE_SECRET_MISSING: "let a Secret in the forge pool's builtin.forgeSecrets name host and repository",
+    Reason.NO_MERGE_COMMIT: "set triggers.pullRequest.test: Head",
     Reason.SCHEDULED: _NOTHING,
     Reason.SUSPENDED: "set spec.suspend: false",
     Reason.DEADLINE_PASSED: "raise spec.startingDeadline, or start one now: dawg schedule NAME",

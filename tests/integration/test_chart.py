@@ -114,7 +114,11 @@ EVERY_WORKFLOW: dict[str, Any] = {
         "postDeployment": {
             "enabled": True, "matchLabels": {"a": "b"}, "integration": ["integration"], "rollback": True,
         },
-        "preReleaseTesting": {"enabled": True}, "autoFix": {"enabled": True},
+        "preReleaseTesting": {
+            "enabled": True, "git": [{"url": "https://git.example/shop.git"}],
+            "pullRequests": [{"url": "https://git.example/shop.git", "gate": {}, "mergeGroup": True}],
+        },
+        "autoFix": {"enabled": True},
     },
     "schedules": {
         name: {"enabled": True} for name in ("smoke", "integration", "fullSuite", "performance", "aiQuality")

@@ -84,16 +84,23 @@ def test_a_schedule_gates_by_its_authors_right(gated: RealCluster) -> None:
     assert objection(gated, schedule, "--as=gatekeeper") == ""
 
 
-def test_a_workflow_whose_trigger_gates_is_written_by_who_may_gate(gated: RealCluster) -> None:
+@pytest.fixture(scope="module")
+def author(gated: RealCluster) -> str:
+    """Who may write Workflows, and not gate."""
+    gated.done("create", "role", "author", "--verb=create,update", "--resource=workflows.dawg.dev")
+    gated.done("create", "rolebinding", "author", "--role=author", "--user=author")
+    return "author"
+
+
+@pytest.mark.parametrize("kind", ["git", "pullRequest"])
+def test_a_workflow_whose_trigger_gates_is_written_by_who_may_gate(gated: RealCluster, author: str, kind: str) -> None:
     git = {"url": "https://git.example.org/shop/web.git", "gate": {}}
     workflow = {
         "apiVersion": "dawg.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "checks"},
-        "spec": {"tasks": [{"name": "a", "run": "true"}], "triggers": [{"git": git}]},
+        "spec": {"tasks": [{"name": "a", "run": "true"}], "triggers": [{kind: git}]},
     }  # fmt: skip
-    gated.done("create", "role", "author", "--verb=create,update", "--resource=workflows.dawg.dev")
-    gated.done("create", "rolebinding", "author", "--role=author", "--user=author")
 
-    assert 'needs the verb gate on workflows.dawg.dev "checks"' in objection(gated, workflow, "--as=author")
+    assert 'needs the verb gate on workflows.dawg.dev "checks"' in objection(gated, workflow, f"--as={author}")
     assert objection(gated, workflow, "--as=gatekeeper") == ""
     del git["gate"]
-    assert objection(gated, workflow, "--as=author") == ""
+    assert objection(gated, workflow, f"--as={author}") == ""

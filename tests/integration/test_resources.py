@@ -123,6 +123,18 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a trigger of two things": (
         a_workflow(triggers=[{"git": {"url": "https://x"}, "deployment": {}}]), "name exactly one of git",
     ),
+    "a merge queue alone": (a_workflow(triggers=[{"mergeGroup": True}]), "mergeGroup goes with pullRequest"),
+    "a gate on a merge commit": (
+        a_workflow(triggers=[{"pullRequest": {"url": "https://x/y/z", "test": "Merge", "gate": {}}}]),
+        "gate holds exactly the commit that was tested",
+    ),
+    "an event of pull requests": (
+        a_workflow(triggers=[{"pullRequest": {"url": "https://x/y/z", "events": ["labeled"]}}]),
+        'supported values: "opened", "updated"',
+    ),
+    "a webhook of pull requests without a secret": (
+        a_workflow(triggers=[{"pullRequest": {"url": "https://x/y/z", "webhook": True}}]), "needs webhookSecretRef",
+    ),
     "a workflow's task": (a_workflow(**{"finally": [{"name": "a"}]}), "a task has exactly one of"),
     "two parameters of one name": (a_workflow(parameters=[{"name": "a"}, {"name": "a"}]), "Duplicate value"),
     "a schedule without a time": (a_schedule(cron=[]), "should have at least 1 items"),

@@ -22,7 +22,7 @@ from dawg_orchestrator.cluster.client import SECRETS, WORKFLOWS, Cluster
 from dawg_orchestrator.errors import NotFound
 from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.names import FOR_WEBHOOKS
-from dawg_orchestrator.resources.workflow import GitTrigger, WebhookTrigger
+from dawg_orchestrator.resources.workflow import GitTrigger, PullRequestTrigger, RepositoryTrigger, WebhookTrigger
 
 _log = structlog.get_logger()
 _KEY = "secret"
@@ -43,7 +43,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class PushHook:
-    """A repository of a git trigger that is looked at when a forge says that something has happened there."""
+    """A repository of a trigger that is looked at when a forge says that something has happened there."""
 
     url: str
     secret: bytes = field(repr=False)
@@ -107,7 +107,9 @@ class Hooks:
         for trigger in _triggers(spec, "webhook", WebhookTrigger):
             secret = await self._secret(namespace, name, trigger.secret_ref.name)
             hooks += [Hook(trigger.event, secret)] if secret is not None else []
-        for push in _triggers(spec, "git", GitTrigger):
+        looking: list[RepositoryTrigger] = [*_triggers(spec, "git", GitTrigger)]
+        looking += _triggers(spec, "pullRequest", PullRequestTrigger)
+        for push in looking:
             if push.webhook and push.webhook_secret_ref is not None:
                 secret = await self._secret(namespace, name, push.webhook_secret_ref.name)
                 pushes += [PushHook(push.url, secret)] if secret is not None else []

@@ -62,8 +62,13 @@ def decide(cluster: Cluster, run: Run, task: str, text: str) -> Run:
     try:
         return Run.of(cluster.merge(resource_path(PLURAL, run.namespace, run.name), patch))
     except Forbidden as error:
-        _, denied, words_of_policy = str(error).partition(_POLICY)
-        raise Forbidden(words_of_policy if denied else f"{error}; {_ROLE}", error.status) from error
+        raise in_words_of_policy(error, _ROLE) from error
+
+
+def in_words_of_policy(error: Forbidden, role: str) -> Forbidden:
+    """What a policy has said, without the apiserver's preface; who was stopped before it hears which role helps."""
+    _, denied, words_of_policy = str(error).partition(_POLICY)
+    return Forbidden(words_of_policy if denied else f"{error}; {role}", error.status)
 
 
 def said_of(run: Run, task: str) -> str | None:

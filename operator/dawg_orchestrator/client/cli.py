@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from dawg_orchestrator.client import (
     approving,
     drawing,
+    forks,
     hooks_command,
     rerunning,
     running,
@@ -147,6 +148,11 @@ _add(
     "dawg approve checkout-x7k2p",
     "dawg approve checkout-x7k2p release --reason 'seen on staging'",
     "dawg approve checkout-x7k2p --reject --reason 'wait for the fix'",
+)
+_add(
+    forks.approve_fork,
+    "dawg approve-fork checks 12 6dcb09b5b57875f334f61aebed695e2e4193db5e",
+    name="approve-fork",
 )
 _add(
     rerunning.rerun,

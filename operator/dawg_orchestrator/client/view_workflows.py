@@ -76,7 +76,9 @@ def _trigger(trigger: JsonObject) -> str:
         return "a run that failed"
     if "deployment" in trigger:
         return "a Deployment that was rolled out"
-    return "a pull request" if "pullRequest" in trigger else "a merge queue"
+    asked = trigger.get("pullRequest") or {}
+    queue = ", and its merge queue" if trigger.get("mergeGroup") else ""
+    return f"a pull request into {', '.join(asked.get('branches') or ['**'])} of {asked.get('url')}{queue}"
 
 
 def _not_ready(workflows: Sequence[JsonObject]) -> Iterator[Text]:

@@ -47,6 +47,9 @@ class DutyRoster:
         if pool.spec.executor != "Builtin":
             told = f"pool {pool_name} is none of executor Builtin; name one that is in spec.builtinPools.forge"
             return Reason.INVALID_SPEC, told
+        if watch.pulls is not None and not (pool.spec.builtin is not None and pool.spec.builtin.forge_secrets):
+            told = f"pool {pool_name} holds no forge Secret, by which pull requests are read; name one in its "
+            return Reason.FORGE_SECRET_MISSING, f"{told}spec.builtin.forgeSecrets"
         if watch.git_secret is None:
             return None
         held = {secret.name for secret in pool.spec.builtin.git_secrets} if pool.spec.builtin is not None else set()

@@ -16,6 +16,7 @@ from dawg_orchestrator.controller.library import Workflow, WorkflowKey
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.changes import differing
 from dawg_orchestrator.planning.gitwatch import PushFacts, plan_pushes, watching
+from dawg_orchestrator.planning.pullrequests import PullFacts, plan_pulls, watching_all, watching_pulls
 from dawg_orchestrator.planning.triggers import AskedRun, TriggerFacts, TriggerPlan, plan_triggers
 from dawg_orchestrator.planning.workflow import plan_workflow
 
@@ -38,8 +39,9 @@ class Librarian:
         return plan.check_again_at
 
     async def _write(self, key: WorkflowKey, workflow: Workflow, triggers: JsonObject) -> None:
-        looks = self._desk.standing.looks_of(workflow)
-        watched = watching(workflow.spec, looks) if workflow.spec is not None else None
+        looks, spec = self._desk.standing.looks_of(workflow), workflow.spec
+        noted = triggers.get("pullRequests") or {}
+        watched = watching_all(watching(spec, looks), watching_pulls(spec, looks, noted)) if spec is not None else None
         status = plan_workflow(workflow.facts(self._desk.term, triggers, watched), self._clock())
         if differing(workflow.status, status) <= {"term"}:
             return
@@ -75,9 +77,18 @@ class Librarian:
                 looks=self._desk.standing.looks_of(workflow), answered=frozenset(workflow.answered),
             )
         )  # fmt: skip
-        for asked in (*plan.runs, *pushes.runs):
+        pulls = plan_pulls(
+            PullFacts(
+                workflow=workflow.name, uid=workflow.uid, spec=workflow.spec,
+                written=(workflow.status.get("triggers") or {}).get("pullRequests") or {},
+                looks=self._desk.standing.looks_of(workflow), approvals=workflow.fork_approvals,
+                answered=frozenset(workflow.answered),
+            )
+        )  # fmt: skip
+        for asked in (*plan.runs, *pushes.runs, *pulls.runs):
             await self._start(workflow, asked)
-        return replace(plan, triggers=plan.triggers | ({"git": pushes.noted} if pushes.noted else {}))
+        noted = {"git": pushes.noted, "pullRequests": pulls.noted}
+        return replace(plan, triggers=plan.triggers | {kind: told for kind, told in noted.items() if told})
 
     async def _read(self, namespace: str, name: str) -> None:
         try:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.facts import WorkflowFact
+from dawg_orchestrator.planning.pullrequests import read_fork_approvals
 from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_workflow
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import parse_time
@@ -38,12 +39,13 @@ class Workflow:
     status: JsonObject
     last: LastRun | None = None
     answered: set[str] = field(default_factory=set)  # runs that triggers have started while this leader leads
+    fork_approvals: Mapping[int, str] = field(default_factory=dict)  # commits, by the number of the pull request
 
     @property
     def has_triggers(self) -> bool:
         """Whether something that the controller watches starts it."""
         return self.spec is not None and any(
-            one.test_run_failed or one.deployment or one.git for one in self.spec.triggers
+            one.test_run_failed or one.deployment or one.git or one.pull_request for one in self.spec.triggers
         )
 
     def facts(self, term: int, triggers: JsonObject, watching: tuple[str, Reason, str] | None = None) -> WorkflowFacts:
@@ -68,6 +70,7 @@ class Library:
                 return
             if known.generation == metadata.get("generation", 1):  # most often our own status: the spec is as it was
                 known.version, known.status, known.suite = version_of(obj), obj.get("status") or {}, _suite_of(obj)
+                known.fork_approvals = _fork_approvals_of(obj)
                 self._wake(key)
                 return
         self.workflows[key] = found = parse_workflow(obj)
@@ -124,6 +127,10 @@ def _suite_of(obj: JsonObject) -> str | None:
     return suite
 
 
+def _fork_approvals_of(obj: JsonObject) -> dict[int, str]:
+    return read_fork_approvals(obj["metadata"].get("annotations") or {})
+
+
 def parse_workflow(obj: JsonObject) -> Workflow:
     """A Workflow from the API's object; a bad one is kept with what is wrong about it."""
     metadata = obj["metadata"]
@@ -148,4 +155,5 @@ def parse_workflow(obj: JsonObject) -> Workflow:
         wrong=wrong,
         suite=_suite_of(obj),
         status=obj.get("status") or {},
+        fork_approvals=_fork_approvals_of(obj),
     )

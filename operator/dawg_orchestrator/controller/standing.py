@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from dawg_orchestrator.controller.library import Library, Workflow
 from dawg_orchestrator.planning.gitwatch import Look, git_triggers, plan_watches, pool_of_watches
 from dawg_orchestrator.planning.lease import Agent
+from dawg_orchestrator.planning.pullrequests import plan_pull_watches, pull_triggers, with_details
 from dawg_orchestrator.resources.protocol import Duties, Sighting, Watch
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 WatchKey = tuple[str, str]  # namespace, the watch's id
 
@@ -40,7 +43,7 @@ class Standing:
         """What is known of the repositories of a Workflow's triggers."""
         if workflow.spec is None:
             return {}
-        names = git_triggers(workflow.spec)
+        names = _watches_of(workflow.spec)
         return {
             name: self._looks[workflow.namespace, name] for name in names if (workflow.namespace, name) in self._looks
         }
@@ -52,11 +55,9 @@ class Standing:
             if where == namespace and workflow.spec is not None:
                 by_pool.setdefault(pool_of_watches(workflow.spec), []).append(workflow)
         return {
-            pool: plan_watches(
-                (one.spec, (one.status.get("triggers") or {}).get("git") or {}) for one in workflows if one.spec
-            )
+            pool: plan_watches(_noted(workflows, "git")) | plan_pull_watches(_noted(workflows, "pullRequests"))
             for pool, workflows in by_pool.items()
-        }  # fmt: skip
+        }
 
     def refuse(self, namespace: str, watch: str, why: tuple[Reason, str]) -> None:
         """A watch may not be carried out."""
@@ -74,9 +75,12 @@ class Standing:
                     holder = _nearest(name, able)
                     self._holders[namespace, name] = holder
                     given.setdefault(holder, []).append(watch)
-        for key in [key for key in self._looks if key[0] == namespace and key[1] not in kept]:
+        for key in [key for key in self._holders if key[0] == namespace and key[1] not in kept]:
+            del self._holders[key]
+        # What may not be carried out keeps the reason why.
+        asked = {watch for watches in self.wanted(namespace).values() for watch in watches}
+        for key in [key for key in self._looks if key[0] == namespace and key[1] not in asked]:
             del self._looks[key]
-            self._holders.pop(key, None)
         for uid, load in given.items():
             duties = Duties(watches=load)
             if _without_known(duties) != self._told.get(uid):
@@ -111,6 +115,9 @@ class Standing:
         if sighting.reason is not None:
             self._see(key, replace(known, problem=(sighting.reason, sighting.message)))
             return
+        if sighting.pulls is not None:
+            self._see(key, Look(pulls=with_details(known.pulls, sighting.pulls)))
+            return
         told = {(change.branch, change.commit): change for change in sighting.changes}
         # What some Workflow may still ask about stays, as long as the branch is at that commit.
         changes = {
@@ -124,7 +131,7 @@ class Standing:
         self._looks[key] = look
         namespace, name = key
         self._library.wake_where(
-            lambda one: one.namespace == namespace and one.spec is not None and name in git_triggers(one.spec)
+            lambda one: one.namespace == namespace and one.spec is not None and name in _watches_of(one.spec)
         )
 
 
@@ -138,4 +145,20 @@ def _nearest(name: str, agents: Iterable[str]) -> str:
 
 
 def _without_known(duties: Duties) -> Duties:
-    return Duties(watches=[watch.model_copy(update={"known": {}}) for watch in duties.watches])
+    return Duties(watches=[_without_what_is_known(watch) for watch in duties.watches])
+
+
+def _without_what_is_known(watch: Watch) -> Watch:
+    pulls = watch.pulls.model_copy(update={"first": False}) if watch.pulls is not None else None
+    return watch.model_copy(update={"known": {}, "pulls": pulls})
+
+
+def _watches_of(spec: WorkflowSpec) -> set[str]:
+    return {*git_triggers(spec), *pull_triggers(spec)}
+
+
+def _noted(workflows: Iterable[Workflow], kind: str) -> Iterator[tuple[WorkflowSpec, Mapping[str, Any]]]:
+    """What their statuses say of the triggers of a kind."""
+    for one in workflows:
+        if one.spec is not None:
+            yield one.spec, (one.status.get("triggers") or {}).get(kind) or {}

@@ -45,10 +45,10 @@ class RepositoryName(Part):
 
 
 class Side(Part):
-    """What is merged, or into what; ``repo`` is None when it was deleted."""
+    """What is merged, or into what; ``repo`` is None when it was deleted, ``sha`` is empty when the branch was."""
 
     ref: Word
-    sha: Commit
+    sha: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40})?$")]
     repo: RepositoryName | None
 
 
@@ -64,8 +64,10 @@ class Pull(Part):
     merge_commit_sha: Commit | None = None
     labels: list[Label] | None = None
 
-    def as_pull_request(self) -> PullRequest:
-        """The same, as of any forge."""
+    def as_pull_request(self) -> PullRequest | None:
+        """The same, as of any forge; None for one without a commit, whose branch is gone."""
+        if not self.head.sha:
+            return None
         head = self.head.repo.full_name if self.head.repo else None
         base = self.base.repo.full_name if self.base.repo else ""
         return PullRequest(

@@ -31,8 +31,8 @@ class Forge(Protocol):
     async def newest(self, repository: str, commit: str, context: str) -> Standing | None:
         """What the forge says of a commit under a context; None when it says nothing."""
 
-    async def open_pull_requests(self, repository: str) -> PullRequests:
-        """The open requests to merge into branches of the repository, at most 1000."""
+    async def open_pull_requests(self, repository: str, *, latest: int | None = None) -> PullRequests:
+        """The open requests to merge into branches of the repository: at most 1000, or the ``latest`` to change."""
 
     async def pull_request(self, repository: str, number: int) -> PullRequest:
         """One of them, open or not."""

@@ -19,6 +19,7 @@ _DIALECT: Final = Dialect(
     contexts_ignore_case=False,
     page_size="limit",
     oldest_first={"sort": "oldest"},
+    latest_first={"sort": "recentupdate"},
 )
 
 

@@ -24,6 +24,7 @@ _DIALECT: Final = Dialect(
     contexts_ignore_case=True,
     page_size="per_page",
     oldest_first={"sort": "created", "direction": "asc"},
+    latest_first={"sort": "updated", "direction": "desc"},
 )
 
 

@@ -103,11 +103,12 @@ class GitLab:
         state = _READ.get(newest.status, CheckState.ERROR)
         return Standing(state, newest.description or "", newest.target_url or "")
 
-    async def open_pull_requests(self, repository: str) -> PullRequests:
-        """The open ones, oldest first."""
+    async def open_pull_requests(self, repository: str, *, latest: int | None = None) -> PullRequests:
+        """The open ones, oldest first, or those first that changed last."""
         path = (*_project(repository), "merge_requests")
-        found = Collected()
-        query = {"state": "opened", "order_by": "created_at", "sort": "asc"}
+        found = Collected(latest)
+        order = {"order_by": "updated_at", "sort": "desc"} if latest else {"order_by": "created_at", "sort": "asc"}
+        query = {"state": "opened", **order}
         async with aclosing(pages(self._web, _REQUESTS, *path, **query)) as read:
             async for page, more in read:
                 told = [one for request in page if (one := request.as_pull_request(repository))]

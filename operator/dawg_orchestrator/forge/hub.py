@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from dawg_orchestrator.forge.answers import Login, Pull, Statuses
+from dawg_orchestrator.forge.faults import Cause, Refused
 from dawg_orchestrator.forge.models import (
     Check,
     CheckState,
@@ -43,6 +44,7 @@ class Dialect:
     contexts_ignore_case: bool
     page_size: str  # the name of a parameter
     oldest_first: Mapping[str, str]
+    latest_first: Mapping[str, str]
 
 
 class Hub:
@@ -87,21 +89,25 @@ class Hub:
                         return Standing(state, status.description or "", status.target_url or "")
         return None
 
-    async def open_pull_requests(self, repository: str) -> PullRequests:
+    async def open_pull_requests(self, repository: str, *, latest: int | None = None) -> PullRequests:
         """The open ones."""
         path = (*_repository(repository), "pulls")
-        found = Collected()
-        query = {"state": "open", **self._dialect.oldest_first}
+        found = Collected(latest)
+        query = {"state": "open", **(self._dialect.latest_first if latest else self._dialect.oldest_first)}
         async with aclosing(pages(self._web, _PULLS, *path, size=self._dialect.page_size, **query)) as read:
             async for page, more in read:
-                if not found.add([pull.as_pull_request() for pull in page], more=more):
+                if not found.add([one for pull in page if (one := pull.as_pull_request())], more=more):
                     break
         return found.all()
 
     async def pull_request(self, repository: str, number: int) -> PullRequest:
         """One, open or not."""
         answer = await self._web.get(*_repository(repository), "pulls", str(int(number)))
-        return answer.read_as(_PULL).as_pull_request()
+        found = answer.read_as(_PULL).as_pull_request()
+        if found is None:
+            told = f"pull request {number} of {repository} has no commit"
+            raise Refused(Cause.NOT_FOUND, told, "its branch is gone; push it again, or close the request")
+        return found
 
     def _is_same(self, one: str, other: str) -> bool:
         return one.lower() == other.lower() if self._dialect.contexts_ignore_case else one == other

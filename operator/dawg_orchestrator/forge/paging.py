@@ -27,10 +27,11 @@ async def pages(
 
 
 class Collected:
-    """Pull requests of several pages. One that moves to the next page while they are read counts once."""
+    """Pull requests of several pages, at most so many. One that moves while they are read counts once."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self._found: dict[int, PullRequest] = {}
+        self._most = most
         self._more = False
 
     def add(self, page: list[PullRequest], *, more: bool) -> bool:
@@ -38,6 +39,10 @@ class Collected:
         before = len(self._found)
         self._found |= {one.number: one for one in page}
         self._more = more
+        if self._most is not None and len(self._found) >= self._most:
+            self._more = more or len(self._found) > self._most
+            self._found = dict(list(self._found.items())[: self._most])
+            return False
         return more and len(self._found) > before
 
     def all(self) -> PullRequests:

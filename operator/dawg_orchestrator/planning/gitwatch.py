@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from dawg_orchestrator.planning.mergequeue import is_meant, queue_trigger, queued
 from dawg_orchestrator.planning.triggers import AskedRun, declared
 from dawg_orchestrator.resources.globs import matches_any
 from dawg_orchestrator.resources.names import BUILTIN_POOL, short_hash, triggered_name
 from dawg_orchestrator.resources.protocol import MAX_WATCH_GLOBS, Change, Watch
+from dawg_orchestrator.resources.pulls import PullsSeen
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.workflow import GitTrigger, WorkflowSpec
+from dawg_orchestrator.resources.workflow import GitTrigger, RepositoryTrigger, TriggerGate, WorkflowSpec
 
 JsonObject = dict[str, Any]
 
@@ -34,6 +36,7 @@ class Look:
     changes: Mapping[tuple[str, str], Change] = field(default_factory=dict)  # by branch and commit
     left_out: int = 0
     problem: tuple[Reason, str] | None = None
+    pulls: PullsSeen | None = None  # where a watch is of pull requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,12 @@ class PushPlan:
 
 
 def git_triggers(spec: WorkflowSpec) -> dict[str, list[GitTrigger]]:
-    """The Workflow's git triggers by the watch that serves them."""
+    """The Workflow's git triggers by the watch that serves them; a merge queue is looked at as branches are."""
     found: dict[str, list[GitTrigger]] = {}
     for trigger in spec.triggers:
-        if trigger.git is not None:
-            found.setdefault(watch_id(trigger.git), []).append(trigger.git)
+        for git in (trigger.git, queue_trigger(trigger)):
+            if git is not None:
+                found.setdefault(watch_id(git), []).append(git)
     return found
 
 
@@ -70,7 +74,7 @@ def watch_id(trigger: GitTrigger) -> str:
     return short_hash("watch", trigger.url, secret_of(trigger) or "")
 
 
-def secret_of(trigger: GitTrigger) -> str | None:
+def secret_of(trigger: RepositoryTrigger) -> str | None:
     """The name of the Secret that the repository asks for."""
     return trigger.credentials_secret_ref.name if trigger.credentials_secret_ref is not None else None
 
@@ -112,7 +116,7 @@ def plan_pushes(facts: PushFacts) -> PushPlan:
             continue
         globs = sorted({glob for trigger in triggers for glob in trigger.branches})
         asked = short_hash(*globs)
-        now = {branch: at for branch, at in look.branches.items() if matches_any(globs, branch)}
+        now = {branch: at for branch, at in look.branches.items() if is_meant(globs, branch)}
         before = _noted_branches(known)
         replays = known is None or known.get("globs") != asked
         for branch, commit in now.items():
@@ -152,7 +156,7 @@ def _noted_branches(known: object) -> dict[str, str]:
 
 def _is_asked_for(trigger: GitTrigger, branch: str, change: Change | None) -> bool:
     """Whether the trigger wants a run; when nobody knows what has changed, it does."""
-    if not matches_any(trigger.branches, branch):
+    if not is_meant(trigger.branches, branch):
         return False
     if not trigger.paths or change is None or change.files is None:
         return True
@@ -163,24 +167,31 @@ def _run(
     facts: PushFacts, watch: str, trigger: GitTrigger, branch: str, commit: str, change: Change | None
 ) -> AskedRun:
     what = f"{watch}/{branch}/{commit}"
+    group = queued(branch)
+    parameters = declared(
+        facts.spec, branch=branch, commit=commit, before=change.before or "" if change is not None else "",
+        repository=trigger.url, base=group.base if group else "", pullRequest=group.number if group else "",
+    )  # fmt: skip
+    by = f"mergeGroup {group.base} {commit[:_SHORT]}" if group else f"push {branch} {commit[:_SHORT]}"
+    name = triggered_name(facts.workflow, facts.uid, what)
+    gate = gate_of(facts.workflow, trigger.gate, repository_of(trigger.url))
+    return AskedRun(name, what, by, parameters, {"git": source_of(trigger, commit)}, gate=gate)
+
+
+def source_of(trigger: RepositoryTrigger, commit: str) -> JsonObject:
+    """The git source of a run on the commit."""
     git: JsonObject = {"url": trigger.url, "revision": commit}
     if trigger.credentials_secret_ref is not None:
         git["credentialsSecretRef"] = trigger.credentials_secret_ref.wire()
-    parameters = declared(
-        facts.spec, branch=branch, commit=commit, before=change.before or "" if change is not None else "",
-        repository=trigger.url,
-    )  # fmt: skip
-    by = f"push {branch} {commit[:_SHORT]}"
-    name = triggered_name(facts.workflow, facts.uid, what)
-    return AskedRun(name, what, by, parameters, {"git": git}, gate=_gate(facts.workflow, trigger))
+    return git
 
 
-def _gate(workflow: str, trigger: GitTrigger) -> JsonObject | None:
-    gate = trigger.gate
+def gate_of(workflow: str, gate: TriggerGate | None, repository: str) -> JsonObject | None:
+    """The gate of a run that a trigger asks for."""
     if gate is None:
         return None
     context = gate.context or f"dawg/{workflow}"[:128]
-    return {"repository": gate.repository or repository_of(trigger.url), "context": context, "onFlaky": gate.on_flaky}
+    return {"repository": gate.repository or repository, "context": context, "onFlaky": gate.on_flaky}
 
 
 def repository_of(url: str) -> str:

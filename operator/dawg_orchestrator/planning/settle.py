@@ -54,6 +54,9 @@ def why_unfit(cell: Cell, source: Source | None, pool: AgentPoolSpec, name: str)
     if (pool.executor == "Builtin") != (cell.task.uses is not None):
         able = "built-in steps only" if pool.executor == "Builtin" else "no built-in steps; name a pool that does"
         return Reason.INVALID_SPEC, f"tasks[{cell.task.name}].pool: pool {name!r} runs {able}"
+    if source is not None and source.untrusted and pool.trust != "untrusted" and pool.executor != "Builtin":
+        told = "the source is a stranger's; name a pool whose trust is untrusted"
+        return Reason.INVALID_SPEC, f"tasks[{cell.task.name}].pool: pool {name!r} is trusted, and {told}"
     if pool.trust == "untrusted" and cell.task.secrets:
         field = f"tasks[{cell.task.name}].secrets"
         return Reason.INVALID_SPEC, f"{field}: pool {name!r} is untrusted, its tasks get no Secrets"

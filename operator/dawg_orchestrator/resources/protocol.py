@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from dawg_orchestrator.resources.agentpool import MAX_SLOTS
 from dawg_orchestrator.resources.model import Duration, Model, Time
+from dawg_orchestrator.resources.pulls import PullsAsked, PullsSeen
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.task import Glob, Results
@@ -247,7 +248,7 @@ class Drain(Model):
 
 
 class Watch(Model):
-    """Look at a repository's branches now and then, and say what is new."""
+    """Look at a repository's branches now and then, or at its pull requests, and say what is new."""
 
     id: str = Field(max_length=64)
     url: str
@@ -255,6 +256,7 @@ class Watch(Model):
     branches: list[Glob] = Field(max_length=MAX_WATCH_GLOBS)
     every: Duration
     known: dict[str, str] = Field(default_factory=dict)  # branch → commit that needs no telling again
+    pulls: PullsAsked | None = None  # look at these instead; known is then by number where each stood
 
 
 class Duties(Model):
@@ -286,6 +288,7 @@ class Sighting(Model):
     ] = Field(default_factory=dict, max_length=MAX_BRANCHES)
     left_out: int = Field(default=0, ge=0)  # branches beyond the most that are followed
     changes: list[Change] = Field(default_factory=list, max_length=MAX_BRANCHES)
+    pulls: PullsSeen | None = None
     reason: Reason | None = None
     message: str = Field(default="", max_length=1024)
 

@@ -130,6 +130,8 @@ class Reason(StrEnum):
     WORKFLOW_READY = "WorkflowReady", "Runs of the Workflow can be carried out."
     WATCHING = "Watching", "The repositories of the Workflow's triggers are looked at."
     TOO_MANY_BRANCHES = "TooManyBranches", "More branches match the Workflow's triggers than are followed."
+    FORGE_SECRET_MISSING = "ForgeSecretMissing", "No forge Secret of the pool may be used to read the pull requests."
+    NO_MERGE_COMMIT = "NoMergeCommit", "The forge makes no merge commits, which the Workflow asks to be tested."
 
     # Schedules
     SCHEDULED = "Scheduled", "The schedule starts a run at its next due time."

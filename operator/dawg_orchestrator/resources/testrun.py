@@ -45,9 +45,10 @@ class GitSource(Model):
 
 
 class Source(Model):
-    """What is tested."""
+    """What is tested; of an ``untrusted`` one only pools of that trust run commands."""
 
     git: GitSource | None = None
+    untrusted: bool | None = None
     patch_ref: str | None = Field(default=None, max_length=71, pattern=PATCH_REF_PATTERN)
 
 

@@ -31,18 +31,18 @@ class TriggerGate(Model):
     on_flaky: Literal["Allow", "Block"] = "Allow"
 
 
-class GitTrigger(Model):
-    """A push to a branch, found by looking at the repository now and then, and at once when a webhook says so."""
+_HOOK_IS_SIGNED = rule(
+    "!has(self.webhook) || !self.webhook || has(self.webhookSecretRef)",
+    "webhook: true needs webhookSecretRef: the Secret that the forge signs with",
+)
 
-    model_config = validated(
-        rule(
-            "!has(self.webhook) || !self.webhook || has(self.webhookSecretRef)",
-            "webhook: true needs webhookSecretRef: the Secret that the forge signs with",
-        )
-    )
+
+class RepositoryTrigger(Model):
+    """A repository that is looked at now and then, and at once when a webhook says so."""
+
+    model_config = validated(_HOOK_IS_SIGNED)
 
     url: str = Field(min_length=1, max_length=2048, pattern=GIT_URL_PATTERN)
-    branches: list[Glob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
     paths: list[Glob] = Field(default_factory=list, max_length=64)  # empty: whatever has changed
     poll: Duration = parse_duration("30s")
     webhook: bool = False
@@ -51,11 +51,34 @@ class GitTrigger(Model):
     gate: TriggerGate | None = None
 
 
-class PullRequestTrigger(Model):
-    """A pull request; forks run only as the policy says."""
+class GitTrigger(RepositoryTrigger):
+    """A push to a branch."""
 
-    events: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=16)
-    test: Literal["Merge", "Head"] = "Merge"
+    branches: list[Glob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
+
+
+BaseGlob = Annotated[Glob, Field(max_length=200)]
+PullRequestEvent = Literal["opened", "updated"]
+_ALL_EVENTS: tuple[PullRequestEvent, ...] = ("opened", "updated")
+
+
+class PullRequestTrigger(RepositoryTrigger):
+    """A pull request into one of the branches; forks run only as the policy says."""
+
+    model_config = validated(
+        _HOOK_IS_SIGNED,
+        rule(
+            "!has(self.gate) || !has(self.test) || self.test == 'Head'",
+            "gate holds exactly the commit that was tested, which a merge commit is not: set test: Head, or leave"
+            " gate out",
+        ),
+    )
+
+    repository: str | None = Field(default=None, min_length=1, max_length=512)  # None: as the address says
+    branches: list[BaseGlob] = Field(default_factory=lambda: ["**"], min_length=1, max_length=32)
+    events: list[PullRequestEvent] = Field(default_factory=lambda: [*_ALL_EVENTS], min_length=1, max_length=2)
+    drafts: bool = True
+    test: Literal["Head", "Merge"] = "Head"
     forks: Literal["Never", "Approved", "Sandbox"] = "Never"
 
 
@@ -93,11 +116,15 @@ class Trigger(Model):
 
     model_config = validated(
         rule(
+            "!has(self.mergeGroup) || !self.mergeGroup || has(self.pullRequest)",
+            "mergeGroup goes with pullRequest, whose repository it looks at",
+        ),
+        rule(
             "(has(self.git) ? 1 : 0) + (has(self.pullRequest) || has(self.mergeGroup) ? 1 : 0)"
             " + (has(self.testRunFailed) ? 1 : 0) + (has(self.deployment) ? 1 : 0)"
             " + (has(self.webhook) ? 1 : 0) == 1",
             "name exactly one of git, pullRequest (and mergeGroup), testRunFailed, deployment and webhook",
-        )
+        ),
     )
 
     git: GitTrigger | None = None

@@ -101,6 +101,20 @@ async def test_a_signed_push_wakes_who_waits_for_that_repository(
         assert (await asked).json()["urls"] == [URL]
 
 
+async def test_pull_requests_are_looked_at_too(
+    apiserver: ApiserverDouble, sender: httpx.AsyncClient, uploads: httpx.AsyncClient, agent: dict[str, str]
+) -> None:
+    put_workflow(apiserver, {"pullRequest": git()["git"], "mergeGroup": True}, git(OTHER, webhook=False))
+    body = (SENT / "pull_request" / "fork.json").read_bytes()
+    asked = await waiting(uploads, agent)
+
+    answer = await sender.post(PLACE, content=body, headers=github_headers(body, event="pull_request"))
+
+    assert (answer.status_code, answer.json()) == (202, {"namespace": "team", "repositories": 1})
+    async with asyncio.timeout(10):
+        assert (await asked).json()["urls"] == [URL]
+
+
 async def test_what_rang_while_nobody_waited_is_told_to_who_asks_next(
     sender: httpx.AsyncClient, uploads: httpx.AsyncClient, agent: dict[str, str]
 ) -> None:

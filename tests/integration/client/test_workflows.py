@@ -189,3 +189,17 @@ def test_nothing_failed_starts_nothing_and_is_no_failure(playground: Playground)
 
     assert result.exit_code == 0
     assert f"nothing failed in testrun.dawg.dev/{run.name}" in result.output
+
+
+def test_a_forks_commit_is_approved_on_the_workflow_in_the_name_that_the_apiserver_knows(
+    playground: Playground, workflow: str
+) -> None:
+    done = playground.dawg("approve-fork", workflow, "12", COMMIT)
+    nobody = playground.dawg("approve-fork", "no-such-workflow", "12", COMMIT)
+
+    found = playground.cluster.get(resource_path("workflows", playground.namespace, workflow))
+    said = found["metadata"]["annotations"]["fork.dawg.dev/12"]
+    assert said.startswith(f"Approved {COMMIT} by ")
+    assert f"approved by {said.partition(' by ')[2]}" in done.output
+    assert nobody.exit_code != 0
+    assert "has no Workflow" in nobody.output

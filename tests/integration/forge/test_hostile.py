@@ -40,6 +40,23 @@ def saying(status: int, *, text: str = "{}", headers: dict[str, str] | None = No
     return answer
 
 
+async def test_one_pull_request_without_a_commit_hides_no_other():
+    def a_pull(number: int, sha: str) -> dict[str, object]:
+        side = {"ref": "work", "sha": sha, "repo": None}
+        return {"number": number, "state": "open", "user": None, "head": side, "base": side}
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        alone, everyone = a_pull(1, ""), [a_pull(1, ""), a_pull(2, "a" * 40)]
+        return web.json_response(alone if request.path.endswith("/1") else everyone)
+
+    async with served(answer) as url, open_forge(ForgeKind.GITEA, url, TOKEN) as forge:
+        listed = await forge.open_pull_requests("owner/shop")
+        with pytest.raises(Refused, match="has no commit"):
+            await forge.pull_request("owner/shop", 1)
+
+    assert [one.number for one in listed.items] == [2]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed(status: int):
     asked = []

@@ -135,7 +135,7 @@ def test_every_reason_of_a_task_or_a_wait_has_a_remedy_unless_it_needs_none() ->
         "AgentsReady", "AgentsStarting", "WithinLimits", "AtMaximum", "ScaledUp", "ScaledDown", "PoolNotFound",
         "InputMissing", "ReportNotDelivered", "CollectFailed", "ResolvingRevision",
         "Scheduled", "Suspended", "DeadlinePassed", "Overtaken", "Withdrawn", "StillActive", "RunRefused",
-        "StepDone", "WorkflowReady", "Watching", "TooManyBranches",
+        "StepDone", "WorkflowReady", "Watching", "TooManyBranches", "ForgeSecretMissing", "NoMergeCommit",
     }  # fmt: skip
 
     bare = [

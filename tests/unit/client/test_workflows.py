@@ -46,6 +46,7 @@ def test_a_description_shows_parameters_and_what_starts_it() -> None:
     triggers = [
         {"webhook": {"event": "released", "secretRef": {"name": "s"}}},
         {"git": {"url": "https://git.example/a.git", "branches": ["main", "feature/*"]}},
+        {"pullRequest": {"url": "https://git.example/b.git", "branches": ["main"]}, "mergeGroup": True},
     ]
 
     view = workflow_view(a_workflow(parameters=PARAMETERS, triggers=triggers), NOON)
@@ -54,6 +55,8 @@ def test_a_description_shows_parameters_and_what_starts_it() -> None:
     assert line_with("required", view) == "commit string required any"
     assert line_with("webhook", view) == "started by the webhook released"
     assert line_with("push", view) == "started by a push to main, feature/* of https://git.example/a.git"
+    merged = "started by a pull request into main of https://git.example/b.git, and its merge queue"
+    assert line_with("b.git", view) == merged
 
 
 def test_starting_one_is_a_run_that_names_it() -> None:

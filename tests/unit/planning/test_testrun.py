@@ -310,6 +310,22 @@ def test_a_pool_that_can_never_run_a_task_says_so_at_once(
     assert ends(plan_testrun(a_run(a_task_spec(**task), pools=pools), NOON)) == [expected]
 
 
+STRANGERS = {"source": {"git": {"url": "https://example.org/r", "revision": "a" * 40}, "untrusted": True}}
+
+
+@pytest.mark.parametrize(
+    ("trust", "expected"), [("trusted", [("Failed", "InvalidSpec")]), ("untrusted", [])]
+)  # fmt: skip
+def test_a_strangers_source_runs_nothing_but_in_an_untrusted_pool(trust: str, expected: list[tuple[str, str]]) -> None:
+    pools = {"default": PoolFact(a_pool(trust=trust), Reason.WAITING_FOR_AGENT, "")}
+
+    plan = plan_testrun(a_run(a_task_spec(), spec=STRANGERS, pools=pools), NOON)
+
+    assert [end for end in ends(plan) if end[0]] == expected
+    if expected:
+        assert "name a pool whose trust is untrusted" in plan.states[0].message
+
+
 GIT_WITH_SECRET = {"source": {"git": {"url": "https://example.org/r", "credentialsSecretRef": {"name": "git"}}}}
 
 
