@@ -18,9 +18,14 @@ AGING = timedelta(minutes=10)
 
 
 def tasks(run: int, created: int, wanted: list[tuple[str, bool]]) -> tuple[QueuedTask, ...]:
-    """What a run has in the queue: a priority for each task, and whether its Job is under way."""
+    """What a run has in the queue: a priority for each task, and whether its Job is under way.
+
+    Runs after the third are recommended.
+    """
     return tuple(
-        QueuedTask(NAMESPACE, f"run-{run}", f"uid-{run}", index, "default", priority, after(created), adopt)
+        QueuedTask(
+            NAMESPACE, f"run-{run}", f"uid-{run}", index, "default", priority, after(created), adopt, max(0, run - 2)
+        )
         for index, (priority, adopt) in enumerate(wanted)
     )
 
@@ -38,7 +43,7 @@ PUTS = st.lists(
 def test_the_heads_of_the_lanes_hold_whatever_comes_first(puts: Puts, most: int) -> None:
     backlog = Backlog()
     for run, wanted in puts:
-        backlog.put(POOL, f"uid-{run}", tasks(run, 997 * run % 5000, wanted), 0)
+        backlog.put(POOL, f"uid-{run}", tasks(run, 9950 - 330 * (run % 4), wanted), 0)
 
     heads = [task for lane in backlog.lanes(POOL) for task in islice(lane, most)]
 
