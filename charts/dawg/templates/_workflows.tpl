@@ -32,6 +32,11 @@
 {{- fail "workflows.postDeployment.rollback needs builtin.rollback.enabled, which lets agents change Deployments" }}
 {{- end }}
 {{- end }}
+{{- with $workflows.preReleaseTesting }}
+{{- if and .enabled .blockAt (empty .git) }}
+{{- fail "workflows.preReleaseTesting.blockAt needs workflows.preReleaseTesting.git: only what is pushed is analysed" }}
+{{- end }}
+{{- end }}
 {{- $objects := list }}
 {{- range $texts }}
 {{- $object := fromYaml . }}
