@@ -25,7 +25,7 @@ from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, exp
 from dawg_orchestrator.planning.order import QueuedTask, read_place
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import Restored, restore
-from dawg_orchestrator.planning.risk import Risk
+from dawg_orchestrator.planning.risk import Risk, read_risk
 from dawg_orchestrator.planning.workflow import Content
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
@@ -160,7 +160,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         parent=parent_of(metadata),
         of_step=task_index(obj) is not None,
         recommended=read_place((metadata.get("annotations") or {}).get(names.RECOMMENDED, "")),
-        risk=status.get("risk"),
+        risk=read_risk(status),
         root=(metadata.get("labels") or {}).get(names.ROOT) or metadata["uid"],
         depth=_depth(metadata),
         rerun_of=_rerun_of(metadata),

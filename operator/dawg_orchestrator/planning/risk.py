@@ -44,6 +44,13 @@ def find_risk(
     return analysed
 
 
+def read_risk(status: Mapping[str, Any]) -> Risk | None:
+    """What a status says; None without a level."""
+    risk = status.get("risk")
+    known = isinstance(risk, Mapping) and isinstance(risk.get("level"), str) and risk["level"] in LEVELS
+    return risk if known else None
+
+
 def handed_down(risk: Risk, run: str) -> Risk:
     """The risk of a run that a step of this one has started: it tests the same commit."""
     return {**_told(risk, "score", "level", "source"), "reasons": [f"as of {run}"[:_REASON]]}

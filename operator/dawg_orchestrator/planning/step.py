@@ -10,7 +10,7 @@ from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.graph import Cell, Graph, pool_of
 from dawg_orchestrator.planning.plan import RunAction, StopAttempt
 from dawg_orchestrator.planning.progress import TaskState
-from dawg_orchestrator.planning.risk import Risk, find_risk
+from dawg_orchestrator.planning.risk import Risk, find_risk, read_risk
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.verdict import Verdict
@@ -44,9 +44,8 @@ class Step:
     def risk(self) -> Risk | None:
         """How risky the run's commit is, as far as anybody has said it."""
         facts = self.facts
-        written = (facts.written or {}).get("risk")
         outputs = {**(facts.outputs or {}), **self.outputs}
-        return find_risk(self.graph, self.states, outputs, written, facts.inherited_risk)
+        return find_risk(self.graph, self.states, outputs, read_risk(facts.written or {}), facts.inherited_risk)
 
     def look_at(self, due: datetime) -> None:
         """Something is due then."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.order import QueuedTask
 from dawg_orchestrator.planning.plan import DeleteJob, RunAction, RunPlan, StartRuns
 from dawg_orchestrator.planning.ready import find_ready
 from dawg_orchestrator.planning.report import ReportFacts, Waiting
+from dawg_orchestrator.planning.risk import Risk, read_risk
 from dawg_orchestrator.planning.settle import settle
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.verdict import worst
@@ -100,8 +100,8 @@ def _report_facts(step: Step, waiting: Mapping[int, Waiting]) -> ReportFacts:
     )  # fmt: skip
 
 
-def _risk_without_tasks(facts: RunFacts) -> Mapping[str, Any] | None:
-    return (facts.written or {}).get("risk") or facts.inherited_risk
+def _risk_without_tasks(facts: RunFacts) -> Risk | None:
+    return read_risk(facts.written or {}) or facts.inherited_risk
 
 
 def _verdict(step: Step) -> Verdict | None:

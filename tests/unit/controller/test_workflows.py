@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from builders import NAMESPACE
+from builders import NAMESPACE, ended
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS
 from dawg_orchestrator.controller import gather, library
 from dawg_orchestrator.controller.elector import LeadershipLost
@@ -331,11 +331,26 @@ async def test_runs_that_are_likely_to_fail_are_queued_first_and_all_know_the_ri
     assert made.status()["risk"] == risk
 
 
+async def test_runs_of_a_step_know_the_risk_that_was_found_in_the_same_look() -> None:
+    predict = {"name": "predict", "uses": "predict-risks"}
+    made = world(predict, {**STEP, "needs": ["predict"]})
+    await made.look(1)
+    run = made.known()
+    made.desk.set_state(run, 0, ended())
+    run.outputs[0] = {"level": "critical", "source": "rules"}
+    made.desk.wake_run(run)
+    await made.look(1)
+
+    for name in ("run", *made.children()):
+        assert made.status(name)["risk"]["level"] == "critical"
+    assert len(made.children()) == 2
+
+
 async def test_what_should_come_first_may_be_said_in_another_way_after_a_restart() -> None:
     """The outputs of a step may be lost with a leader and an agent, and the step may say something else then."""
     tests: JsonObject = {"suites": ["smoke"], "first": {"cel": "params.first"}, "recommended": {"cel": "params.first"}}
     made = world({"name": "tests", "uses": "run-tests", "with": tests}, lead=False,
-                 parameters=[{"name": "first", "default": "a"}])  # fmt: skip
+                 parameters=[{"name": "first", "default": "b"}])  # fmt: skip
     made.workflow("b", suite="smoke", parameters=[{"name": "recommended", "default": ""}])
     uid = made.server.get("testruns", NAMESPACE, "run")["metadata"]["uid"]
     marks = {names.PARENT_TASK: "0", names.DEPTH: "1", names.RECOMMENDED: "7"}

@@ -69,10 +69,11 @@ def test_of_one_level_recommended_tests_go_first_and_no_level_is_passed_by_them(
 
 
 def test_recommended_runs_of_one_second_go_by_their_place_and_else_the_older_one_goes_first() -> None:
-    tasks = [queued("second", recommended=2), queued("none"), queued("first", recommended=1),
-             queued("older", waited=1, recommended=9)]  # fmt: skip
+    tasks = [queued("a", recommended=2), queued("b", recommended=1), queued("older", waited=1, recommended=9)]
+    patient = [queued("a", waited=600), queued("b", waited=600, recommended=1)]
 
-    assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["older", "first", "second", "none"]
+    assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["older", "b", "a"]
+    assert names_of(order(patient, TEN_MINUTES, NOON)) == ["b", "a"]
 
 
 @pytest.mark.parametrize("priority", ["critical", "high"])

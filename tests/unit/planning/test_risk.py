@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builders import NOON, Verdict, a_graph, a_run, a_step, a_task_spec, ended, running, waiting
 from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.progress import TaskState
-from dawg_orchestrator.planning.risk import find_risk, in_words
+from dawg_orchestrator.planning.risk import find_risk, in_words, read_risk
 from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.resources.testrun import RiskStatus
 
@@ -112,6 +112,12 @@ def test_the_run_that_started_this_one_counts_only_where_nothing_else_is_known()
 def test_people_read_level_source_and_the_first_reason() -> None:
     assert in_words(found(ANALYSED) or {}) == "medium by rules: a.py is code"
     assert in_words({"level": "high"}) == "high"
+
+
+@pytest.mark.parametrize("risk", [None, "high", {}, {"level": "severe"}, {"level": ["high"]}, {"score": 1}])
+def test_a_status_without_a_level_says_nothing(risk: object) -> None:
+    assert read_risk({"risk": risk}) is None
+    assert "risk" not in planned(waiting(), waiting(), waiting(), written={"risk": risk})
 
 
 # On status
