@@ -179,7 +179,7 @@ def _parameters(inputs: RunTests | StartWorkflow, workflow: WorkflowFact) -> dic
     given = dict(inputs.parameters)
     if not isinstance(inputs, RunTests) or not inputs.recommended or not workflow.takes_recommended:
         return given
-    files = list(inputs.recommended)
+    files = [path for path in inputs.recommended if path.isprintable()]  # others cannot be passed on as they are
     while len(text := json.dumps(files, ensure_ascii=False, separators=(",", ":"))) > MAX_PARAMETER:
         files.pop()
     return {RECOMMENDED_PARAMETER: text, **given}

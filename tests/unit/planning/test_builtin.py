@@ -450,7 +450,9 @@ def test_what_should_come_first_and_is_not_started_is_named_until_the_end() -> N
 def test_tests_to_run_first_are_told_to_the_workflows_that_want_to_know() -> None:
     workflows = {"a": WorkflowFact("smoke"), "b": WorkflowFact("smoke", takes_recommended=True)}
 
-    told = started_by({"recommended": '["tests/ä.py", "b, c.py"]', "parameters": {"x": "1"}}, workflows=workflows)
+    files = '["tests/ä.py", "b, c.py", "\\ud800", "\\u001b"]'
+
+    told = started_by({"recommended": files, "parameters": {"x": "1"}}, workflows=workflows)
     own = started_by({"recommended": ["t.py"], "parameters": {"recommended": "mine"}}, workflows=workflows)
     nothing = started_by({"recommended": ""}, workflows=workflows)
     many = started_by({"recommended": ["t" * 300] * 50}, workflows=workflows)
