@@ -28,11 +28,10 @@ def suite(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("recommended", "order"), [
-    (["tests/web/test_c.py", "gone.py", "tests/b c.py", "tests/test_b.py"], "ccbbaa"), (["test_b.py"], "aabbcc"),
-    ([], "aabbcc"), (None, "aabbcc"),
+@pytest.mark.parametrize(("recommended", "order", "arguments"), [
+    (["tests/web/test_c.py", "gone.py", "tests/b c.py", "tests/test_b.py"], "ccbbaa", ["tests"]),
+    (["tests/test_b.py", "test_c.py"], "bbaacc", []), (None, "aabbcc", []),
 ])  # fmt: skip
-@pytest.mark.parametrize("arguments", [[], ["tests"]])
 def test_recommended_files_run_first(
     suite: Path, recommended: list[str] | None, order: str, arguments: list[str]
 ) -> None:
