@@ -157,6 +157,12 @@ def test_a_failing_push_holds_the_merge_with_a_reason_and_the_fix_allows_it(
 
     predicted = next(entry for entry in status["tasks"] if entry["name"] == "predict")
     assert predicted["verdict"] == "Passed", predicted
+    assert (status["risk"]["level"], status["risk"]["source"]) == ("medium", "rules")
+    assert "medium: check.py is code" in status["risk"]["reasons"]
+    assert "risk medium by rules" in " ".join(dawg("status", run, "--namespace", release.namespace).split())
+    (suite,) = release.kubectl.items("testruns", f"dawg.dev/parent-uid={there.uid('testruns', run)}")
+    assert (suite["spec"]["priority"], suite["status"]["risk"]["level"]) == ("medium", "medium")
+    assert suite["status"]["risk"]["reasons"] == [f"as of {run}"]
 
     fixed = commit(work, PASSES)
     forge.people.push(work, name, "feature/sum:feature/sum", by=developer)

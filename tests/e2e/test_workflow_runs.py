@@ -197,8 +197,9 @@ def test_suites_are_run_and_the_one_that_fails_is_named(story: Story, slots: str
     given_workflow(story, slots, task("a"), part="a", suite=good)
     given_workflow(story, slots, task("b"), part="b", suite=good)
     failing = given_workflow(story, slots, task("c", "exit 1"), part="c", suite=bad)
+    tests = {"suites": [good, bad], "first": f'["{failing}","gone"]'}
     whole = given_workflow(
-        story, slots, {"name": "tests", "uses": "run-tests", "with": {"suites": [good, bad]}},
+        story, slots, {"name": "tests", "uses": "run-tests", "with": tests},
         {"name": "gate", "uses": "gate", "needs": ["tests"]}, task("publish", needs=["gate"]),
     )  # fmt: skip
     run = when_started(story, whole)
@@ -210,6 +211,9 @@ def test_suites_are_run_and_the_one_that_fails_is_named(story: Story, slots: str
     assert verdicts == ["Failed", "Passed", "Passed"]
     assert (entries["tests"]["verdict"], entries["tests"]["reason"]) == ("Failed", "RunsFailed")
     assert children[failing]["metadata"]["name"] in entries["tests"]["message"]
+    places = {name: child["metadata"]["annotations"].get("dawg.dev/recommended") for name, child in children.items()}
+    assert [name for name, place in places.items() if place == "1"] == [failing]
+    assert set(places.values()) == {"1", None}
     assert entries["gate"]["verdict"] == "Failed"
     assert entries["publish"]["verdict"] == "Skipped"
     assert "dawg why RUN" in dawg("why", run)

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from builders import NOON, a_run_of, ended, waiting
 from chart import AUTHORITY, CHART, OWN_CERTIFICATE, VARIANTS, needs_helm, of_kind, refusal, render, the
 from dawg_orchestrator.planning.cron import check_cron
+from dawg_orchestrator.planning.facts import WorkflowFact
+from dawg_orchestrator.planning.plan import RunPlan, StartRuns
+from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.testrun import plan_testrun
 from dawg_orchestrator.planning.workflow import check_workflow
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.workflow import WorkflowSpec
@@ -115,7 +120,7 @@ EVERY_WORKFLOW: dict[str, Any] = {
             "enabled": True, "matchLabels": {"a": "b"}, "integration": ["integration"], "rollback": True,
         },
         "preReleaseTesting": {
-            "enabled": True, "git": [{"url": "https://git.example/shop.git"}],
+            "enabled": True, "blockAt": "high", "git": [{"url": "https://git.example/shop.git", "gate": {}}],
             "pullRequests": [{"url": "https://git.example/shop.git", "gate": {}, "mergeGroup": True}],
         },
         "autoFix": {"enabled": True},
@@ -138,6 +143,63 @@ def test_each_workflow_and_schedule_of_the_values_can_be_carried_out(cluster: Re
             check_workflow(WorkflowSpec.model_validate(one["spec"]))
         else:
             check_cron(one["spec"]["cron"], one["spec"]["timezone"])
+
+
+def pre_release_testing(**values: Any) -> WorkflowSpec:
+    """The Workflow as it is rendered for a repository."""
+    values = {"enabled": True, "git": [{"url": "https://forge.example/shop.git"}], **values}
+    manifests = render(builtin={"enabled": True}, workflows={"preReleaseTesting": values})
+    orders = json.loads(the(manifests, "ConfigMap", "dawg-apply-pools")["data"]["orders.json"])
+    return WorkflowSpec.model_validate(next(one for one in orders["apply"] if one["kind"] == "Workflow")["spec"])
+
+
+def after_prediction(workflow: WorkflowSpec, *later: TaskState, **outputs: str) -> RunPlan:
+    """A run of it whose prediction has left these outputs."""
+    tasks = len(workflow.tasks) + len(workflow.finally_)
+    states = (ended(), ended(), *later, *(waiting(),) * (tasks - 2 - len(later)))
+    suites = {"unit": WorkflowFact("smoke"), "web": WorkflowFact("integration", takes_recommended=True)}
+    return plan_testrun(
+        a_run_of(workflow, states=states, outputs={1: outputs}, workflows=suites, started_at=NOON), NOON
+    )
+
+
+@pytest.mark.parametrize(("outputs", "started"), [
+    ({}, [("unit", "high", 0), ("web", "high", 0)]),
+    ({"level": "low"}, [("unit", "low", 0), ("web", "low", 0)]),
+    ({"level": "critical", "suites": "[]"}, [("unit", "critical", 0), ("web", "critical", 0)]),
+    ({"level": "medium", "suites": '["web","gone"]'}, [("web", "medium", 1), ("unit", "medium", 0)]),
+])  # fmt: skip
+def test_tests_of_a_push_are_as_urgent_as_predicted_and_what_is_likely_to_fail_comes_first(
+    outputs: dict[str, str], started: list[tuple[str, str, int]]
+) -> None:
+    plan = after_prediction(pre_release_testing(), **outputs)
+
+    runs = [run for action in plan.actions if isinstance(action, StartRuns) for run in action.runs]
+    assert [(run.workflow, run.priority, run.recommended) for run in runs] == started
+
+
+def test_suites_that_want_to_know_are_told_the_tests_to_run_first() -> None:
+    plan = after_prediction(pre_release_testing(), level="low", tests='["tests/test_web.py"]')
+
+    runs = [run for action in plan.actions if isinstance(action, StartRuns) for run in action.runs]
+    assert [run.parameters for run in runs] == [{}, {"recommended": '["tests/test_web.py"]'}]
+
+
+@pytest.mark.parametrize(("block_at", "outputs", "merge"), [
+    ("", {"level": "critical", "block": "true"}, ("True", "MergeAllowed")),
+    ("high", {"level": "medium", "block": "false"}, ("True", "MergeAllowed")),
+    ("high", {"level": "high", "block": "true"}, ("False", "RiskTooHigh")), ("high", {}, ("False", "RiskTooHigh")),
+])  # fmt: skip
+def test_from_a_level_on_the_merge_is_blocked_though_the_tests_pass(
+    block_at: str, outputs: dict[str, str], merge: tuple[str, str]
+) -> None:
+    workflow = pre_release_testing(blockAt=block_at)
+    assert (workflow.tasks[1].with_ or {}).get("blockAt") == (block_at or None)
+
+    plan = after_prediction(workflow, ended(), **outputs)
+
+    (found,) = [one for one in plan.status["conditions"] if one["type"] == "MergeAllowed"]
+    assert (found["status"], found["reason"]) == merge
 
 
 def test_the_pools_are_applied_in_every_watched_namespace_by_a_hook() -> None:
@@ -205,6 +267,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a rollback without the right": (
         {"workflows": {"postDeployment": {"enabled": True, "matchLabels": {"a": "b"}, "rollback": True}}},
         "needs builtin.rollback.enabled",
+    ),
+    "a block without an analysis": (
+        {"workflows": {"preReleaseTesting": {"enabled": True, "blockAt": "high"}}},
+        "blockAt needs workflows.preReleaseTesting.git",
     ),
     "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
     "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from builders import a_graph, a_step, ended
+from dawg_orchestrator.planning.risk import find_risk
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.schedule import ScheduleSpec
 from dawg_orchestrator.resources.testrun import TestRunSpec
@@ -297,6 +299,15 @@ def test_nobody_opens_a_gate_by_creating_a_run_with_a_status(cluster: RealCluste
 def test_a_status_that_says_nothing_of_the_merge_blocks_it(run: str, cluster: RealCluster) -> None:
     assert write_status(cluster, run, {"phase": "Running"}) == ""
     assert cluster.get("testruns.dawg.dev", run)["status"]["mergeBlocked"] is True
+
+
+def test_the_risk_that_is_found_is_stored_as_it_was_written(run: str, cluster: RealCluster) -> None:
+    outputs = {"level": "high", "score": "1.000", "source": "rules", "summary": "; ".join(["ä" * 300] * 12)}
+    found = find_risk(a_graph(a_step("predict", "predict-risks")), (ended(),), {0: outputs})
+
+    assert write_status(cluster, run, {"term": 1, "risk": found}) == ""
+    assert cluster.get("testruns.dawg.dev", run)["status"]["risk"] == found
+    assert len((found or {})["reasons"]) == 10
 
 
 def test_a_former_leaders_status_is_refused(run: str, cluster: RealCluster) -> None:

@@ -58,6 +58,9 @@ class Families:
         if any(child.workflow == made.workflow and not child.gone for child in self._children[key].values()):
             self._breaks(f"{made.name} of {key} was started twice")
         self._children[key][obj["metadata"]["uid"]] = made
+        place = obj["metadata"]["annotations"].get(names.RECOMMENDED)
+        if place != ("2" if made.workflow == self._world.first else None):
+            self._breaks(f"{made.name} of {made.workflow} stands at place {place} of what comes first")
 
     def check_letter(self, name: str, step: TaskKey, letter: str) -> None:
         """A step that started runs ends as the worst of them.

@@ -45,7 +45,8 @@ _SHAPES: tuple[tuple[list[JsonObject], JsonObject], ...] = (
     ([_task("a", timeout="10s"), _task("b")], {"timeout": "2m"}),
 )
 _SUITE = "smoke"
-_TESTS = {"name": "tests", "uses": "run-tests", "with": {"suites": [_SUITE]}}
+_FIRST = "two"  # the Workflow that steps want first; its place is the second, after one that is not there
+_TESTS = {"name": "tests", "uses": "run-tests", "with": {"suites": [_SUITE], "first": ["nobody", _FIRST]}}
 _WORKFLOWS: dict[str, JsonObject] = {
     "one": {"pool": "jobs", "tasks": [_task("a", **_RETRIES)]},
     "two": {"pool": "warm", "tasks": [_task("a"), _task("b", needs=["a"])]},
@@ -81,6 +82,7 @@ class World:
     """The processes and what is between them. ``say`` hears of what happens, for a replay."""
 
     namespace = NAMESPACE
+    first = _FIRST
 
     def __init__(self, seed: int, say: Callable[[str], None] = lambda _: None) -> None:
         self.chance = random.Random(seed)  # noqa: S311

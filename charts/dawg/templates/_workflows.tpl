@@ -32,6 +32,11 @@
 {{- fail "workflows.postDeployment.rollback needs builtin.rollback.enabled, which lets agents change Deployments" }}
 {{- end }}
 {{- end }}
+{{- with $workflows.preReleaseTesting }}
+{{- if and .enabled .blockAt (empty .git) (empty .pullRequests) }}
+{{- fail "workflows.preReleaseTesting.blockAt needs its git or pullRequests: only commits that these bring are analysed" }}
+{{- end }}
+{{- end }}
 {{- $objects := list }}
 {{- range $texts }}
 {{- $object := fromYaml . }}

@@ -11,6 +11,7 @@ from dawg_orchestrator.api.auth import Clock, Kept
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Cluster
 from dawg_orchestrator.cluster.pods import is_owned_by
 from dawg_orchestrator.errors import Forbidden, NotFound
+from dawg_orchestrator.resources.names import PARENT_TASK
 from dawg_orchestrator.resources.testrun import TestRunSpec
 
 _KEPT_SECONDS = 3600.0  # a revision never changes
@@ -40,8 +41,9 @@ class Contents:
             return testrun
         self._kept.put(uid, frozen)
         own = {name: spec[name] for name in _OWN if name in spec}
-        if spec.get("priority", _USUAL_PRIORITY) != _USUAL_PRIORITY:
-            own["priority"] = spec["priority"]
+        of_step = PARENT_TASK in (testrun["metadata"].get("annotations") or {})  # what a step asks for is meant
+        if of_step or spec.get("priority", _USUAL_PRIORITY) != _USUAL_PRIORITY:
+            own["priority"] = spec.get("priority", _USUAL_PRIORITY)
         return {**testrun, "spec": {**frozen, **own}}
 
     async def _read(self, testrun: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import Any
 
 from dawg_orchestrator.planning.graph import pool_of
-from dawg_orchestrator.planning.order import QueuedTask, order
+from dawg_orchestrator.planning.order import QueuedTask, order, read_place
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.model import parse_duration, parse_time
+from dawg_orchestrator.resources.names import RECOMMENDED
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import TaskStatus, TestRunSpec, TestRunStatus
 from dawg_orchestrator.store.testrun import RunTask, read_spec, read_status, tasks_of
@@ -103,6 +104,7 @@ def _entry(task: WaitingTask, position: int | None, now: datetime) -> dict[str, 
         "task": task.key,
         "pool": queued.pool,
         "priority": queued.priority,
+        "recommended": queued.recommended > 0,
         "reason": task.reason,
         "message": task.message,
         "waitingSeconds": max(0, int((now - queued.since).total_seconds())),
@@ -122,6 +124,7 @@ def _waiting_task(metadata: dict[str, Any], spec: TestRunSpec, task: RunTask, wh
         pool=pool_of(spec, declared) if declared else spec.pool,
         priority=(declared.priority if declared else None) or spec.priority,
         since=parse_time(metadata["creationTimestamp"]),
+        recommended=read_place((metadata.get("annotations") or {}).get(RECOMMENDED, "")),
     )  # fmt: skip
     return WaitingTask(queued, task.key, *why)
 

@@ -83,10 +83,14 @@ def queue_view(entries: Sequence[JsonObject]) -> RenderableType:
         shown.add_row(
             str(entry.get("position") or "-"), word(entry.get("namespace", "-")), word(entry.get("run", "-")),
             word(entry.get("task", "-")), word(entry.get("pool", "-")),
-            word(entry.get("priority", "-")), seconds(entry.get("waitingSeconds")), word(entry.get("reason") or "-"),
+            word(_urgency(entry)), seconds(entry.get("waitingSeconds")), word(entry.get("reason") or "-"),
             word(entry.get("message") or ""),
         )  # fmt: skip
     return shown
+
+
+def _urgency(entry: JsonObject) -> str:
+    return f"{entry.get('priority', '-')}{', recommended' if entry.get('recommended') else ''}"
 
 
 def history_view(entries: Sequence[JsonObject], now: datetime) -> RenderableType:

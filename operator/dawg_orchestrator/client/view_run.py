@@ -16,6 +16,7 @@ from dawg_orchestrator.client.wording import (
     counts,
     duration_of_task,
     progress,
+    risk_of,
     short_duration,
     state_of,
     state_of_task,
@@ -73,6 +74,8 @@ def header(run: Run, now: datetime) -> Table:
         table.add_row("gate", word(_gate(run.status.gate)))
     if run.status.source is not None and run.status.source.commit:
         table.add_row("commit", word(run.status.source.commit))
+    if run.status.risk is not None and run.status.risk.level is not None:
+        table.add_row("risk", word(risk_of(run.status.risk)))
     if run.status.tests is not None:
         table.add_row("tests", counts(run.status.tests))
     table.add_row("time", _time(run, now))

@@ -9,7 +9,7 @@ from typing import Any
 
 from dawg_orchestrator.client.remedies import REMEDIES
 from dawg_orchestrator.client.testruns import Run
-from dawg_orchestrator.client.wording import why_of
+from dawg_orchestrator.client.wording import risk_of, why_of
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import TaskStatus
 from dawg_orchestrator.resources.verdict import GREEN
@@ -64,6 +64,7 @@ def explain(facts: Facts) -> list[Explanation]:
         found = [*_whole_run(run), *_gate(run), *_pools(facts), *_tasks(run, _is_unfinished), *_ahead(facts)]
     found += _events(facts)
     found = list(_each_once(_with_known_pools(found, facts))) or [_under_way(run)]
+    found += _risk(run)
     return found + [Explanation("NotRead", problem, "") for problem in facts.unread]
 
 
@@ -207,6 +208,13 @@ def _events(facts: Facts) -> Iterator[Explanation]:
         times = f" ({count} times)" if count > 1 else ""
         text = event.get("message") or event.get("note") or ""
         yield Explanation(str(event.get("reason")), f"{involved.get('kind')} {involved.get('name')}: {text}{times}")
+
+
+def _risk(run: Run) -> Iterator[Explanation]:
+    """Why its tests are as urgent as they are."""
+    risk = run.status.risk
+    if risk is not None and risk.level is not None:
+        yield Explanation("Risk", f"the risk of the commit is {risk_of(risk)}")
 
 
 def _under_way(run: Run) -> Explanation:

@@ -9,7 +9,7 @@ from rich.text import Text
 from dawg_orchestrator.client.terminal import one_line
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.resources.model import parse_time
-from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts
+from dawg_orchestrator.resources.testrun import RiskStatus, TaskStatus, TestCounts
 from dawg_orchestrator.resources.verdict import NO_VERDICT_LETTER
 
 _STYLE = {
@@ -44,6 +44,14 @@ def short_duration(value: timedelta) -> str:
             parts.append(f"{count}{unit}")
     parts.append(f"{rest}s")
     return "".join(part for part in parts[:2] if not part.startswith("0") or len(parts) == 1)
+
+
+def risk_of(risk: RiskStatus) -> str:
+    """How risky the commit is, by whose word, and why: ``high by rules (0.62): …``."""
+    by = f" by {risk.source}" if risk.source else ""
+    score = f" ({risk.score:.2f})" if risk.score is not None else ""
+    reasons = [reason.removeprefix(f"{risk.level}: ") for reason in risk.reasons]
+    return f"{risk.level}{by}{score}" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
 def seconds(value: object) -> str:

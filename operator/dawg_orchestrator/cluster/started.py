@@ -12,6 +12,7 @@ from dawg_orchestrator.cluster.pods import is_owned_by, owner
 from dawg_orchestrator.cluster.scheduled import RunRefused, create_or_find
 from dawg_orchestrator.planning.plan import WantedRun
 from dawg_orchestrator.resources import names
+from dawg_orchestrator.resources.steps import RECOMMENDED_PARAMETER
 from dawg_orchestrator.resources.testrun import TestRunSpec
 
 
@@ -38,11 +39,14 @@ async def start_run(cluster: Cluster, parent: Parent, index: int, wanted: Wanted
 
 
 def _is_the_one(found: JsonObject, wanted: JsonObject, parent: Parent) -> bool:
-    """Whether a run that was there is what would have been created, whatever people may change of it."""
+    """Whether a run that was there is what would have been created, whatever people may change of it.
+
+    Which tests come first may be said in another way after a restart; that makes it no other run.
+    """
     metadata, marks = found["metadata"], wanted["metadata"]
     same = all(
         (metadata.get(place) or {}).get(key) == value
-        for place in ("labels", "annotations") for key, value in marks[place].items()
+        for place in ("labels", "annotations") for key, value in marks[place].items() if key != names.RECOMMENDED
     )  # fmt: skip
     try:
         there, asked = (TestRunSpec.model_validate(obj.get("spec") or {}) for obj in (found, wanted))
@@ -53,7 +57,9 @@ def _is_the_one(found: JsonObject, wanted: JsonObject, parent: Parent) -> bool:
 
 def _fixed(spec: TestRunSpec, parent: Parent) -> TestRunSpec:
     """The spec without what people may change, and with the commit that the revision was found to be."""
-    fixed = spec.model_copy(update={"priority": "medium", "cancelled": False, "ttl_after_finished": None})
+    parameters = {name: value for name, value in spec.parameters.items() if name != RECOMMENDED_PARAMETER}
+    changed = {"priority": "medium", "cancelled": False, "ttl_after_finished": None, "parameters": parameters}
+    fixed = spec.model_copy(update=changed)
     ours = parent.spec.source.git if parent.spec.source is not None else None
     git = spec.source.git if spec.source is not None else None
     if spec.source is None or git is None or ours is None or git.revision != ours.revision:
@@ -71,12 +77,14 @@ def run_manifest(parent: Parent, index: int, wanted: WantedRun) -> JsonObject:
         "workflowRef": {"name": wanted.workflow}, "priority": wanted.priority, "parameters": wanted.parameters,
         "source": source,
     }  # fmt: skip
+    annotations = {names.PARENT_TASK: str(index), names.DEPTH: str(parent.depth + 1)}
+    if wanted.recommended:
+        annotations[names.RECOMMENDED] = str(wanted.recommended)
     return {
         "apiVersion": names.API_VERSION, "kind": "TestRun",
         "metadata": {
             "namespace": parent.namespace, "name": wanted.name,
-            "labels": {names.PARENT: parent.uid, names.ROOT: parent.root},
-            "annotations": {names.PARENT_TASK: str(index), names.DEPTH: str(parent.depth + 1)},
+            "labels": {names.PARENT: parent.uid, names.ROOT: parent.root}, "annotations": annotations,
             "ownerReferences": [owner("TestRun", parent.name, parent.uid)],
         },
         "spec": {key: value for key, value in spec.items() if value},

@@ -10,20 +10,22 @@ from datetime import datetime
 from dawg_orchestrator.planning.order import QueuedTask
 
 PoolKey = tuple[str, str]  # namespace, name
-_Lane = tuple[bool, str]  # whether its Job is under way, priority
+_Lane = tuple[bool, str, bool]  # whether its Job is under way, priority, whether it is recommended
+_Place = tuple[datetime, int, str]  # of a run in a lane: since when it waits, its place among recommended ones, its uid
 
 
 class Backlog:
     """The waiting and running tasks of all runs by pool; the order of the queue is planning's.
 
-    Tasks of one priority keep the order in which their runs came, however long they wait. So runs stand in lanes, in
-    order, and who wants the first few tasks of ten thousand reads the heads of the lanes.
+    Of one priority, recommended tasks keep the order in which their runs came, however long they wait, and so do all
+    others. So runs stand in lanes, in order, and who wants the first few tasks of ten thousand reads the heads of the
+    lanes.
     """
 
     def __init__(self) -> None:
         self._ready: dict[PoolKey, dict[str, tuple[QueuedTask, ...]]] = defaultdict(dict)
         self._running: dict[PoolKey, dict[str, int]] = defaultdict(dict)
-        self._lanes: dict[PoolKey, dict[_Lane, list[tuple[datetime, str]]]] = defaultdict(lambda: defaultdict(list))
+        self._lanes: dict[PoolKey, dict[_Lane, list[_Place]]] = defaultdict(lambda: defaultdict(list))
         self._waiting_total: Counter[PoolKey] = Counter()
         self._running_total: Counter[PoolKey] = Counter()
 
@@ -47,7 +49,7 @@ class Backlog:
     def lanes(self, key: PoolKey) -> Iterator[Iterator[QueuedTask]]:
         """The waiting tasks of a pool, those of a priority in their order."""
         for lane, runs in self._lanes[key].items():
-            yield (task for _, run in runs for task in self._ready[key][run] if (task.adopt, task.priority) == lane)
+            yield (task for *_, run in runs for task in self._ready[key][run] if _lane_of(task) == lane)
 
     def waiting(self, key: PoolKey) -> int:
         """How many tasks of a pool wait for a slot."""
@@ -64,10 +66,15 @@ class Backlog:
     def _line_up(
         self, key: PoolKey, run_uid: str, before: tuple[QueuedTask, ...], ready: tuple[QueuedTask, ...]
     ) -> None:
-        had, has = ({(task.adopt, task.priority) for task in tasks} for tasks in (before, ready))
-        place = (before or ready)[0].since, run_uid  # a run's tasks wait as long as it does
+        had, has = ({_lane_of(task) for task in tasks} for tasks in (before, ready))
+        any_task = (before or ready)[0]  # a run's tasks wait as long as it does, and are recommended as it is
+        place = any_task.since, any_task.recommended, run_uid
         for lane in had - has:
             runs = self._lanes[key][lane]
             del runs[bisect_left(runs, place)]
         for lane in has - had:
             insort(self._lanes[key][lane], place)
+
+
+def _lane_of(task: QueuedTask) -> _Lane:
+    return task.adopt, task.priority, task.recommended > 0

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
-from dawg_orchestrator.controller.family import Family, task_index
+from dawg_orchestrator.controller.family import Family
 from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.gates import Gates
 from dawg_orchestrator.controller.jobbook import JobBook
@@ -143,7 +143,7 @@ class Desk:
         self.runs[uid] = run
         self._uid_by_name[run.namespace, run.name] = uid
         self.of_root[run.root] += 1
-        if run.parent is not None and task_index(obj) is not None:
+        if run.parent is not None and run.of_step:
             self.family.appeared(run.parent, uid)
         if run.workflow is not None and run.invalid is None:
             self._without_content.setdefault((run.namespace, run.workflow), set()).add(uid)
@@ -383,6 +383,7 @@ class Desk:
         plan = plan_testrun(facts, now)
         run.states = plan.states
         run.outputs |= plan.outputs
+        run.risk = plan.report.risk
         if plan.begun:
             run.started_at = run.started_at or now
         for index in facts.leased:

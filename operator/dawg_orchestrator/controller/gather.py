@@ -11,6 +11,7 @@ from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.planning.agentpool import PoolFacts, waiting_reason
 from dawg_orchestrator.planning.facts import GroupRun, PoolFact, RunFacts
 from dawg_orchestrator.planning.lease import SILENCE
+from dawg_orchestrator.planning.risk import Risk, handed_down
 
 if TYPE_CHECKING:
     from dawg_orchestrator.controller.desk import Desk
@@ -33,8 +34,17 @@ def run_facts(desk: Desk, run: Run, now: datetime) -> RunFacts:
         started_at=run.started_at, commit=run.commit,
         written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
         workflow=run.workflow, workflow_revision=run.revision, rerun_of=run.rerun_of, approvals=run.approvals,
-        depth=run.depth, of_root=desk.of_root[run.root], **_of_steps(desk, run),
+        depth=run.depth, of_root=desk.of_root[run.root], inherited_risk=_inherited_risk(desk, run),
+        recommended=run.recommended, **_of_steps(desk, run),
     )  # fmt: skip
+
+
+def _inherited_risk(desk: Desk, run: Run) -> Risk | None:
+    """What the run has found out whose step has started this one."""
+    parent = desk.runs.get(run.parent) if run.parent is not None and run.of_step else None
+    if parent is None or parent.namespace != run.namespace or not parent.risk:
+        return None
+    return handed_down(parent.risk, parent.name)
 
 
 def _of_steps(desk: Desk, run: Run) -> dict[str, Any]:

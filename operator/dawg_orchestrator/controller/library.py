@@ -17,6 +17,7 @@ from dawg_orchestrator.planning.workflow import LastRun, WorkflowFacts, check_wo
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import parse_time
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.steps import RECOMMENDED_PARAMETER
 from dawg_orchestrator.resources.workflow import WorkflowSpec
 
 JsonObject = dict[str, Any]
@@ -47,6 +48,12 @@ class Workflow:
         return self.spec is not None and any(
             one.test_run_failed or one.deployment or one.git or one.pull_request for one in self.spec.triggers
         )
+
+    @property
+    def takes_recommended(self) -> bool:
+        """Whether its runs want to know which tests to run first."""
+        declared = self.spec.parameters if self.spec is not None else ()
+        return any(one.name == RECOMMENDED_PARAMETER and one.type == "string" and not one.enum for one in declared)
 
     def facts(self, term: int, triggers: JsonObject, watching: tuple[str, Reason, str] | None = None) -> WorkflowFacts:
         """All that its status is made of; ``triggers`` is what is to be noted of them."""
@@ -91,7 +98,8 @@ class Library:
     def facts_in(self, namespace: str) -> Mapping[str, WorkflowFact]:
         """What steps may start there."""
         return {
-            name: WorkflowFact(workflow.suite) for (where, name), workflow in self.workflows.items()
+            name: WorkflowFact(workflow.suite, workflow.takes_recommended)
+            for (where, name), workflow in self.workflows.items()
             if where == namespace
         }  # fmt: skip
 

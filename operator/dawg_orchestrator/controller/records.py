@@ -15,16 +15,17 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from dawg_orchestrator.controller.family import parent_of
+from dawg_orchestrator.controller.family import parent_of, task_index
 from dawg_orchestrator.controller.timetable import ScheduleKey, schedule_of
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval, JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand, pool_of
-from dawg_orchestrator.planning.order import QueuedTask
+from dawg_orchestrator.planning.order import QueuedTask, read_place
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import Restored, restore
+from dawg_orchestrator.planning.risk import Risk, read_risk
 from dawg_orchestrator.planning.workflow import Content
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
@@ -78,6 +79,9 @@ class Run:
     revision: str | None = None  # where that content is frozen
     own_priority: PriorityName | None = None  # its content's, while nobody has asked for another
     parent: str | None = None  # uid of the run whose step or end asked for it
+    of_step: bool = False  # whether it was a step
+    recommended: int = 0  # its place among the runs that the step wants first; 0: it is none of them
+    risk: Risk | None = None  # of its commit, as far as anybody has said it
     root: str = ""  # uid of the run that it all goes back to
     depth: int = 0  # how many runs stand above it
     rerun_of: str | None = None  # the run that it repeats
@@ -154,6 +158,9 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         schedule=schedule_of(metadata),
         workflow=spec.workflow_ref.name if spec.workflow_ref is not None else None,
         parent=parent_of(metadata),
+        of_step=task_index(obj) is not None,
+        recommended=read_place((metadata.get("annotations") or {}).get(names.RECOMMENDED, "")),
+        risk=read_risk(status),
         root=(metadata.get("labels") or {}).get(names.ROOT) or metadata["uid"],
         depth=_depth(metadata),
         rerun_of=_rerun_of(metadata),
@@ -221,7 +228,7 @@ def give_content(run: Run, content: Content, revision: str, now: datetime) -> No
     asked = run.spec
     kept = {"cancelled": asked.cancelled, "ttl_after_finished": asked.ttl_after_finished, "tasks": list(graph.tasks)}
     run.spec, run.graph, run.revision = content.spec.model_copy(update=kept), graph, revision
-    if asked.priority == _EMPTY_SPEC.priority:
+    if asked.priority == _EMPTY_SPEC.priority and not run.of_step:  # what a step asks for is meant
         run.own_priority = content.spec.priority
     else:
         run.spec = run.spec.model_copy(update={"priority": asked.priority})

@@ -120,7 +120,7 @@ def estimated_seconds(tests: Iterable[str], durations: Mapping[str, float]) -> t
 
 
 def block_decision(level: Level, block_at: Level | None, probability: float | None) -> tuple[bool, str]:
-    """Whether to hold the merge until the tests have passed, and why."""
+    """Whether to hold the merge whatever the tests say, and why."""
     if block_at is None:
         return False, "blockAt is not set, so no level blocks"
     likely = f" (probability {probability:.2f})" if probability is not None else ""

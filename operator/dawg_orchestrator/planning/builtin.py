@@ -19,7 +19,7 @@ from dawg_orchestrator.planning.ready import why_run_waits
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.planning.told import step_inputs
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.steps import STEPS, Approve, Inputs, RunTests, StartWorkflow
+from dawg_orchestrator.resources.steps import STEPS, Approve, Gate, Inputs, RunTests, StartWorkflow
 from dawg_orchestrator.resources.verdict import Verdict
 
 
@@ -69,8 +69,8 @@ def _carry_out(step: Step, cell: Cell, inputs: Inputs) -> None:
             starting.start_runs(step, cell, inputs)
         case Approve():
             ask_for_approval(step, cell, inputs)
-        case _:
-            decide_gate(step, cell)
+        case Gate():
+            decide_gate(step, cell, inputs)
 
 
 def _go_on(step: Step, cell: Cell, state: TaskState) -> None:

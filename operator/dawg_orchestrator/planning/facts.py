@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from dawg_orchestrator.planning.graph import Graph
 from dawg_orchestrator.planning.progress import TaskState
@@ -60,6 +61,7 @@ class WorkflowFact:
     """A Workflow that a step may start."""
 
     suite: str | None = None
+    takes_recommended: bool = False  # whether it declares the parameter for the tests to run first
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class RunFacts:
     superseded: bool = False
     started_at: datetime | None = None  # admission: status.startTime
     commit: str | None = None
-    written: Mapping[str, object] | None = None  # the status as it stands
+    written: Mapping[str, Any] | None = None  # the status as it stands
     base_counts: TestCounts = NO_TESTS  # single tests of ended tasks that have no entry any more
     base_failures: tuple[TopFailure, ...] = ()
     outputs: Mapping[int, Mapping[str, str]] | None = None
@@ -113,4 +115,6 @@ class RunFacts:
     approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
     gate: GateStand | None = None  # of a run that has a gate: how publishing fares
     depth: int = 0  # how many runs stand above it
+    inherited_risk: Mapping[str, Any] | None = None  # of the run whose step has started this one
+    recommended: int = 0  # its place among the runs that its step wants first; 0: it is none of them
     of_root: int = 0  # unfinished runs that go back to the same one

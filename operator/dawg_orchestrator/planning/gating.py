@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dawg_orchestrator.planning.gate import Deciding, decide_merge
+from dawg_orchestrator.planning.gate import Deciding, MergeDecision, decide_merge
 from dawg_orchestrator.planning.graph import Cell, Graph
 from dawg_orchestrator.planning.needs import did_not_pass
+from dawg_orchestrator.planning.risk import in_words
 from dawg_orchestrator.planning.step import Step
 from dawg_orchestrator.resources.reasons import Reason
+from dawg_orchestrator.resources.steps import Gate
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
 
 
-def decide_gate(step: Step, cell: Cell) -> None:
-    """Settle the step, or let it wait for what has not ended."""
+def decide_gate(step: Step, cell: Cell, inputs: Gate) -> None:
+    """Settle the step, or let it wait for what has not ended. What did not pass is told before the risk."""
     named = cell.task.needs or _not_after_gates(step.graph)
     deciding = [_deciding(step, index) for index in step.graph.cells_of(named)]
     deciding += [replace(_deciding(step, index), critical=True) for index in _undermining(step, named)]
@@ -22,8 +24,19 @@ def decide_gate(step: Step, cell: Cell) -> None:
     if decision.reason is Reason.TESTS_PENDING:
         step.wait(cell.index, Reason.WAITING_FOR_NEEDS, decision.message)
         return
+    if decision.allowed and inputs.block:
+        decision = MergeDecision(False, Reason.RISK_TOO_HIGH, _why_risky(step, cell))
     verdict = Verdict.PASSED if decision.allowed else Verdict.FAILED
     step.settle(cell.index, verdict, decision.reason, decision.message)
+
+
+def _why_risky(step: Step, cell: Cell) -> str:
+    risk = step.risk
+    if not risk:
+        return (
+            f"the tests passed, but with.block of {cell.task.name} holds, and nobody has said how risky the commit is"
+        )
+    return f"the tests passed, but the risk of the commit is {in_words(risk)}"
 
 
 def _deciding(step: Step, index: int) -> Deciding:

@@ -1,4 +1,7 @@
-"""The order of the queue: urgent first, then who has waited longest; waiting raises a task, never into critical.
+"""The order of the queue: urgent first, then recommended tests, then who has waited longest.
+
+Waiting raises a task, never into critical; and who has waited for one ``aging`` stands beside what is recommended, so
+that nobody waits for ever behind it.
 
 The queue is a sort order over waiting tasks, not a stored thing: after a restart the listing is the recovery.
 """
@@ -12,6 +15,7 @@ from datetime import datetime, timedelta
 
 LEVELS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 _HIGHEST_BY_AGING = 1  # waiting never makes a task critical
+_MOST_DIGITS = 3  # of a place among recommended runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class QueuedTask:
     priority: str
     since: datetime  # the run's creation, so that a restart changes nothing
     adopt: bool = False  # its Job is under way and only wants an agent: always first
+    recommended: int = 0  # from 1 on: its run's place among those that are likely to fail; 0: it is none of them
 
 
 def level(task: QueuedTask, aging: timedelta, now: datetime) -> int:
@@ -36,11 +41,24 @@ def level(task: QueuedTask, aging: timedelta, now: datetime) -> int:
     return max(_HIGHEST_BY_AGING, declared - int((now - task.since) / aging))
 
 
+def read_place(text: str) -> int:
+    """The place among recommended runs as their annotation says it; 0 for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else 0
+
+
+def _comes_first(task: QueuedTask, aging: timedelta, now: datetime) -> bool:
+    """Whether the task stands in the first row of its level."""
+    return task.recommended > 0 or (aging > timedelta() and now - task.since >= aging)
+
+
 def order(tasks: Iterable[QueuedTask], aging: timedelta, now: datetime, most: int | None = None) -> list[QueuedTask]:
     """The tasks (at most ``most``) in the order in which slots go to them; the same facts give the same order."""
 
-    def place(task: QueuedTask) -> tuple[bool, int, datetime, str, int]:
-        return not task.adopt, level(task, aging, now), task.since, task.run_uid, task.index
+    def place(task: QueuedTask) -> tuple[bool, int, bool, datetime, bool, int, str, int]:
+        first = _comes_first(task, aging, now)
+        # Runs that one step has started are often of the same second, as exact as the cluster tells it.
+        among = not task.recommended, task.recommended
+        return not task.adopt, level(task, aging, now), not first, task.since, *among, task.run_uid, task.index
 
     return sorted(tasks, key=place) if most is None else heapq.nsmallest(most, tasks, key=place)
 

@@ -44,6 +44,7 @@ class WantedRun:
     workflow: str
     parameters: dict[str, str]
     priority: str
+    recommended: int = 0  # from 1 on: its place among those to be queued first
 
 
 @dataclass(frozen=True, slots=True)

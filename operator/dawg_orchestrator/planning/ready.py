@@ -127,5 +127,5 @@ def _queued(step: Step, cell: Cell, *, adopt: bool) -> QueuedTask:
     return QueuedTask(
         namespace=step.facts.namespace, run=step.facts.name, run_uid=step.facts.uid, index=cell.index,
         pool=step.pool_of(cell), priority=cell.task.priority or step.facts.spec.priority,
-        since=step.facts.created, adopt=adopt,
+        since=step.facts.created, adopt=adopt, recommended=step.facts.recommended,
     )  # fmt: skip

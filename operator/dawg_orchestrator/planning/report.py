@@ -66,6 +66,7 @@ class ReportFacts:
     workflow_revision: str | None = None
     rerun_of: str | None = None
     gate: GateStand | None = None
+    risk: Mapping[str, Any] | None = None
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
@@ -93,6 +94,8 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         status["workflowRevision"] = facts.workflow_revision
     if facts.rerun_of is not None:
         status["rerunOf"] = facts.rerun_of
+    if facts.risk is not None:
+        status["risk"] = dict(facts.risk)
     outputs = _outputs(facts)
     if outputs:
         status["outputs"] = outputs
@@ -153,7 +156,8 @@ def _decided_by(gates: Sequence[TaskState]) -> MergeDecision:
     """What the gates of the graph have decided; later tasks cannot change it."""
     closed = next((state for state in gates if state.done and state.verdict is not Verdict.PASSED), None)
     if closed is not None:
-        return MergeDecision(False, Reason.MERGE_BLOCKED, closed.message)
+        by_risk = closed.reason is Reason.RISK_TOO_HIGH
+        return MergeDecision(False, Reason.RISK_TOO_HIGH if by_risk else Reason.MERGE_BLOCKED, closed.message)
     if not all(state.done for state in gates):
         return MergeDecision(False, Reason.TESTS_PENDING, "the gate has not decided yet")
     return MergeDecision(True, Reason.MERGE_ALLOWED, gates[0].message)

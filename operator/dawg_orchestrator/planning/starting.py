@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning import progress
 from dawg_orchestrator.planning.facts import ChildRun, WorkflowFact
 from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.plaintext import plain
 from dawg_orchestrator.planning.plan import StartRuns, WantedRun
 from dawg_orchestrator.planning.report import total
 from dawg_orchestrator.planning.step import Step
@@ -17,8 +19,8 @@ from dawg_orchestrator.planning.verdict import worst
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import FailedCase
-from dawg_orchestrator.resources.steps import RunTests, StartWorkflow, step_of
-from dawg_orchestrator.resources.testrun import MAX_TOP_FAILURES
+from dawg_orchestrator.resources.steps import RECOMMENDED_PARAMETER, Inputs, RunTests, StartWorkflow, step_of
+from dawg_orchestrator.resources.testrun import MAX_PARAMETER, MAX_TOP_FAILURES
 from dawg_orchestrator.resources.verdict import GREEN, Verdict
 
 DEEPEST = 4  # runs above a run that a step starts
@@ -64,14 +66,15 @@ def follow_runs(step: Step, cell: Cell) -> None:
         _end(step, cell, Verdict.PASSED, Reason.STEP_DONE, f"started {_named(children)}", children)
         return
     open_ones = [child for child in children if child.verdict is None and not child.gone]
+    not_there = _not_there(step, cell)
     if open_ones:
-        message = f"waits for {_named(open_ones)}"
+        message = f"waits for {_named(open_ones)}{not_there}"
         step.states[cell.index] = replace(step.states[cell.index], message=message)
         return
     verdicts = dict.fromkeys(_started(step, cell)) | {child.name: child.verdict for child in children}
     bad = [(name, verdict) for name, verdict in verdicts.items() if verdict not in GREEN]
     if not bad and verdicts:
-        message = f"{len(children)} runs passed: {_named(children)}"
+        message = f"{len(children)} runs passed: {_named(children)}{not_there}"
         _end(step, cell, _worst_run(verdicts.values()), Reason.STEP_DONE, message, children)
         return
     told = f"{bad[0][0]} is {bad[0][1] or 'gone'}" if bad else "all its runs are gone"
@@ -81,11 +84,30 @@ def follow_runs(step: Step, cell: Cell) -> None:
 
 def _waits(step: Step, cell: Cell) -> bool:
     """Whether the step ends only with its runs."""
-    try:
-        inputs = step_inputs(step, cell)
-    except InvalidSpec:  # what it was told is not known any more
-        return True
+    inputs = _known_inputs(step, cell)
     return not (isinstance(inputs, StartWorkflow) and not inputs.wait)
+
+
+def _known_inputs(step: Step, cell: Cell) -> Inputs | None:
+    """What the step was told; None when that is not known any more."""
+    try:
+        return step_inputs(step, cell)
+    except InvalidSpec:
+        return None
+
+
+def _not_there(step: Step, cell: Cell) -> str:
+    """A word about what should come first, and is not among what was started."""
+    inputs = _known_inputs(step, cell)
+    if not isinstance(inputs, RunTests) or not inputs.first:
+        return ""
+    children = {child.name for child in step.facts.children.get(cell.index, ())}
+    unknown = [name for name in inputs.first if _name_of_run(step, cell, name) not in children]
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    told = ", ".join(plain(name[:63]) for name in unknown[:3])
+    return f"; with.first names what is not started here: {told}{more}"
 
 
 def _started(step: Step, cell: Cell) -> list[str]:
@@ -137,13 +159,30 @@ def _wanted_runs(step: Step, cell: Cell, inputs: RunTests | StartWorkflow) -> tu
     if len(found) > MOST_AT_ONCE:
         raise CannotStart(Reason.INVALID_SPEC, f"with: {len(found)} Workflows match, {MOST_AT_ONCE} may be started")
     priority = max(inputs.priority or facts.spec.priority, facts.spec.priority, key=_PRIORITIES.index)
+    first = list(dict.fromkeys(inputs.first)) if isinstance(inputs, RunTests) else []
     return tuple(
         WantedRun(
-            name=names.started_name(facts.name, facts.uid, cell.key, workflow), workflow=workflow,
-            parameters=dict(inputs.parameters), priority=priority,
+            name=_name_of_run(step, cell, workflow), workflow=workflow,
+            parameters=_parameters(inputs, facts.workflows[workflow]), priority=priority,
+            recommended=first.index(workflow) + 1 if workflow in first else 0,
         )
-        for workflow in found
+        for workflow in sorted(found, key=lambda name: first.index(name) if name in first else len(first))
     )  # fmt: skip
+
+
+def _name_of_run(step: Step, cell: Cell, workflow: str) -> str:
+    return names.started_name(step.facts.name, step.facts.uid, cell.key, workflow)
+
+
+def _parameters(inputs: RunTests | StartWorkflow, workflow: WorkflowFact) -> dict[str, str]:
+    """As the step says, with the tests to run first as a JSON array for a Workflow that wants to know them."""
+    given = dict(inputs.parameters)
+    if not isinstance(inputs, RunTests) or not inputs.recommended or not workflow.takes_recommended:
+        return given
+    files = [path for path in inputs.recommended if path.isprintable()]  # others cannot be passed on as they are
+    while len(text := json.dumps(files, ensure_ascii=False, separators=(",", ":"))) > MAX_PARAMETER:
+        files.pop()
+    return {RECOMMENDED_PARAMETER: text, **given}
 
 
 def _found_workflows(workflows: Mapping[str, WorkflowFact], inputs: RunTests | StartWorkflow) -> list[str]:

@@ -10,6 +10,7 @@ from dawg_orchestrator.planning.facts import RunFacts
 from dawg_orchestrator.planning.graph import Cell, Graph, pool_of
 from dawg_orchestrator.planning.plan import RunAction, StopAttempt
 from dawg_orchestrator.planning.progress import TaskState
+from dawg_orchestrator.planning.risk import Risk, find_risk, read_risk
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.verdict import Verdict
@@ -38,6 +39,13 @@ class Step:
     def next_look(self) -> datetime | None:
         """The earliest time at which waiting alone changes something."""
         return min(self._looks, default=None)
+
+    @property
+    def risk(self) -> Risk | None:
+        """How risky the run's commit is, as far as anybody has said it."""
+        facts = self.facts
+        outputs = {**(facts.outputs or {}), **self.outputs}
+        return find_risk(self.graph, self.states, outputs, read_risk(facts.written or {}), facts.inherited_risk)
 
     def look_at(self, due: datetime) -> None:
         """Something is due then."""

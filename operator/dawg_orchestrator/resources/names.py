@@ -34,6 +34,9 @@ TRIGGER = f"{GROUP}/trigger"  # annotation on a Schedule: anything new starts a 
 TRIGGERED_BY = f"{GROUP}/triggered-by"  # annotation on a run that a trigger started: its kind and what came, for people
 PARENT = f"{GROUP}/parent-uid"  # label on a run that a step or a trigger of another one asked for: that one's uid
 PARENT_TASK = f"{GROUP}/parent-task"  # annotation on such a run: the index of the step's task; none: a trigger
+# annotation on a run that a step has started: its place, from 1, among those that are likely to fail. Who may create
+# runs can write it too, and gains less by it than by spec.priority: it counts within a level only, and not for long.
+RECOMMENDED = f"{GROUP}/recommended"
 ROOT = f"{GROUP}/root-uid"  # label on such a run: the uid of the run that it all began with
 DEPTH = f"{GROUP}/depth"  # annotation on such a run: how many runs stand above it
 APPROVAL = f"approval.{GROUP}/"  # annotation on a run, followed by a task's name: who approves or rejects it, and why

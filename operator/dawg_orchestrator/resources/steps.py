@@ -7,7 +7,9 @@ of the pool's own variables, which holds the whole address, so that no credentia
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,15 +21,31 @@ from dawg_orchestrator.resources.model import Duration, Model, parse_duration
 from dawg_orchestrator.resources.names import BUILTIN_POOL
 from dawg_orchestrator.resources.task import ENV_NAME_PATTERN, ObjectName, PriorityName, Task
 
+RECOMMENDED_PARAMETER = "recommended"  # of a Workflow that wants to know which tests to run first
 CEL = "cel"  # the only key of a value that is worked out when the step begins
 
 
+_MOST_NAMES = 50
+
+
 def _listed(value: Any) -> Any:
-    """A list, also when an earlier step left it as text with commas."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """A list, also when an earlier step left it as text: a JSON array, or names with commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
-Names = Annotated[list[ObjectName], BeforeValidator(_listed), Field(max_length=50)]
+def _hinted(value: Any) -> Any:
+    """As much of a list as counts: what an agent says of what comes first must not fail a step."""
+    found = _listed(value)
+    return [str(one) for one in found if isinstance(one, str | int)][:_MOST_NAMES] if isinstance(found, list) else found
+
+
+Names = Annotated[list[ObjectName], BeforeValidator(_listed), Field(max_length=_MOST_NAMES)]
+Hints = Annotated[list[str], BeforeValidator(_hinted)]  # names of which some may not be there
 
 
 class Inputs(Model):
@@ -52,6 +70,8 @@ class RunTests(Inputs):
     workflows: Names = Field(default_factory=list)
     parameters: dict[str, str] = Field(default_factory=dict, max_length=64)
     priority: PriorityName | None = None  # at most the run's own
+    first: Hints = Field(default_factory=list)  # Workflows that are likely to fail, the most likely first
+    recommended: Hints = Field(default_factory=list)  # test files to run first, for Workflows that want to know
 
     @model_validator(mode="after")
     def _something(self) -> RunTests:
@@ -71,6 +91,8 @@ class StartWorkflow(Inputs):
 
 class Gate(Inputs):
     """Decide over what the task needs whether the merge is allowed; later tasks cannot change it."""
+
+    block: bool = False  # whether the merge is blocked though all tests pass, as predict-risks may advise
 
 
 class Approve(Inputs):

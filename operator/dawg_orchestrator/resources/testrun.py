@@ -20,6 +20,7 @@ MAX_TOP_FAILURES = 20
 STATUS_BUDGET = 256 * 1024  # bytes of JSON
 OUTPUTS_PER_TASK = 4 * 1024
 OUTPUTS_PER_RUN = 64 * 1024
+MAX_PARAMETER = 4096  # characters of a value
 MOST_COUNTED = 1_000_000_000  # single tests
 MOST_ATTEMPTS = 1000
 
@@ -124,7 +125,7 @@ class TestRunSpec(Model):
     priority: PriorityName = "medium"
     source: Source | None = None
     workflow_ref: WorkflowReference | None = None
-    parameters: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=4096)]] = Field(
+    parameters: dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=MAX_PARAMETER)]] = Field(
         default_factory=dict, max_length=64
     )
     tasks: list[Task] | None = Field(

@@ -303,11 +303,11 @@ def test_javascript_that_opens_what_it_does_not_close_is_read(source: str) -> No
 
 @pytest.mark.parametrize("piece", [b"import {", b"`${", b"/[", b"import a, ", b"'\\", b"export * ", b"/*"])
 def test_a_large_source_takes_no_long_time(piece: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     javascript_imports(piece * (256 * 1024 // len(piece)))
     go_imports(piece * (256 * 1024 // len(piece)))
 
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_generated_and_foreign_sources_are_not_read() -> None:

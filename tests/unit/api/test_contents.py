@@ -18,6 +18,7 @@ from dawg_orchestrator.api.metrics import Metrics
 from dawg_orchestrator.api.queue import live_run, queue_entries
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS, Resource
 from dawg_orchestrator.errors import Forbidden, Unavailable
+from dawg_orchestrator.resources.names import PARENT_TASK
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from dawg_orchestrator.store.runs import Runs
 from dawg_orchestrator.store.testrun import RunRecord, cells_of, record_of
@@ -75,6 +76,13 @@ async def test_a_workflows_run_queues_and_is_recorded_as_if_it_listed_its_tasks(
     ]  # fmt: skip
     assert (record.run["workflow"], record.run["priority"], record.run["tasks_ran"]) == ("checks", "high", 2)
     assert record.run["spec"]["workflowRef"] == {"name": "checks"}
+
+
+async def test_a_run_of_a_step_queues_as_urgently_as_the_step_said(contents: Contents, apiserver: Faulty) -> None:
+    run = apiserver.workflow_run("run", a_task("unit"), priority="critical")
+    run["metadata"]["annotations"] = {PARENT_TASK: "0"}
+
+    assert [priority for _, _, priority, _ in entries(await contents.complete(run))] == ["medium"]
 
 
 async def test_a_revision_is_read_once(contents: Contents, apiserver: Faulty) -> None:

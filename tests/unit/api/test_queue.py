@@ -6,6 +6,7 @@ from apiserver_double import ApiserverDouble, JsonObject, a_task
 from dawg_orchestrator.api.figures import summary
 from dawg_orchestrator.api.follow import Seen
 from dawg_orchestrator.api.queue import live_run, queue_entries
+from dawg_orchestrator.resources.names import RECOMMENDED
 from dawg_orchestrator.store.runs import Figures
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -26,6 +27,16 @@ def test_urgent_tasks_come_first_and_each_pool_counts_for_itself() -> None:
     assert [(one["pool"], one["position"], one["task"]) for one in found] == [
         ("p", 1, "fast"), ("p", 2, "slow"), ("q", 1, "only")
     ]  # fmt: skip
+
+
+def test_runs_that_are_likely_to_fail_stand_first_of_their_level() -> None:
+    cluster = ApiserverDouble()
+    late = cluster.testrun("late", priority="high")
+    late["metadata"]["annotations"] = {RECOMMENDED: "1"}
+
+    found = entries(cluster.testrun("early", priority="high"), late, cluster.testrun("urgent", priority="critical"))
+
+    assert [(one["run"], one["recommended"]) for one in found] == [("urgent", False), ("late", True), ("early", False)]
 
 
 def test_a_step_that_names_no_pool_waits_in_that_of_steps() -> None:

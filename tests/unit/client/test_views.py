@@ -59,6 +59,14 @@ def test_a_run_says_whose_it_is_and_what_it_repeats() -> None:
     assert line_with("repeats", view) == "repeats checkout-1"
 
 
+def test_a_run_says_how_risky_its_commit_is_by_whose_word_and_why() -> None:
+    risk = {"level": "high", "score": 0.618, "source": "rules", "reasons": ["high: a.sql is backend", "3 files"]}
+
+    assert line_with("risk", run_view(a_run(risk=risk), NOON)) == "risk high by rules (0.62): a.sql is backend; 3 files"
+    assert line_with("risk", run_view(a_run(risk={"level": "low"}), NOON)) == "risk low"
+    assert "risk" not in text_of(run_view(a_run(risk={}), NOON))
+
+
 def test_tasks_that_failed_or_run_come_first_and_the_rest_is_counted() -> None:
     tasks = [
         a_task("passed", index=0, verdict="Passed"),
@@ -162,6 +170,8 @@ def test_queue_entries_that_are_held_back_have_no_position() -> None:
     entries: list[dict[str, Any]] = [
         {"position": 1, "namespace": "shop", "run": "a", "task": "unit", "pool": "default", "priority": "high",
          "waitingSeconds": 75, "reason": "PoolAtMaximum", "message": "raise it"},
+        {"position": 2, "namespace": "shop", "run": "c", "task": "unit", "pool": "default", "priority": "high",
+         "recommended": True, "waitingSeconds": 0, "reason": "PoolAtMaximum", "message": ""},
         {"position": None, "namespace": "shop", "run": "b", "task": "e2e", "pool": "default", "priority": "low",
          "waitingSeconds": 0, "reason": "WaitingForNeeds", "message": ""},
     ]  # fmt: skip
@@ -169,6 +179,7 @@ def test_queue_entries_that_are_held_back_have_no_position() -> None:
     view = queue_view(entries)
 
     assert line_with(" a ", view) == "1 shop a unit default high 1m15s PoolAtMaximum raise it"
+    assert line_with(" c ", view) == "2 shop c unit default high, recommended 0s PoolAtMaximum"
     assert line_with(" b ", view) == "- shop b e2e default low 0s WaitingForNeeds"
 
 

@@ -217,3 +217,12 @@ def test_runs_that_a_step_waits_for_are_named_with_where_to_look() -> None:
 
     assert (waiting.message, waiting.remedy.split(": ")[-1]) == ("tests: waits for smoke-1, smoke-2", "dawg status RUN")
     assert over[0].remedy.endswith("dawg why RUN")
+
+
+def test_why_its_tests_are_as_urgent_as_they_are_is_said_last() -> None:
+    risk = {"level": "high", "score": 0.6, "source": "rules", "reasons": ["high: a.sql is backend"]}
+
+    waits, risky = why(a_run(queue={"reason": "PoolAtMaximum", "message": "full"}, risk=risk))
+
+    assert (waits.reason, risky.reason) == ("PoolAtMaximum", "Risk")
+    assert risky.message == "the risk of the commit is high by rules (0.60): a.sql is backend"

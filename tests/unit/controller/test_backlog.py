@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import islice
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builders import NAMESPACE, after
@@ -15,12 +15,17 @@ from dawg_orchestrator.planning.order import LEVELS, QueuedTask, order
 POOL = (NAMESPACE, "default")
 NOW = after(10_000)
 AGING = timedelta(minutes=10)
+CREATED = (9950, 9620, 9290, 9950, 9950, 8960)  # of each run
 
 
 def tasks(run: int, created: int, wanted: list[tuple[str, bool]]) -> tuple[QueuedTask, ...]:
-    """What a run has in the queue: a priority for each task, and whether its Job is under way."""
+    """What a run has in the queue: a priority for each task, and whether its Job is under way.
+
+    Runs after the third are recommended, the last one first of all.
+    """
+    place = 6 - run if run > 2 else 0
     return tuple(
-        QueuedTask(NAMESPACE, f"run-{run}", f"uid-{run}", index, "default", priority, after(created), adopt)
+        QueuedTask(NAMESPACE, f"run-{run}", f"uid-{run}", index, "default", priority, after(created), adopt, place)
         for index, (priority, adopt) in enumerate(wanted)
     )
 
@@ -35,10 +40,12 @@ PUTS = st.lists(
 
 
 @given(PUTS, st.integers(1, 6))
+@example([(1, [("high", False)]), (4, [("high", False)])], 1)
+@example([(3, [("high", False)]), (4, [("high", False)])], 1)
 def test_the_heads_of_the_lanes_hold_whatever_comes_first(puts: Puts, most: int) -> None:
     backlog = Backlog()
     for run, wanted in puts:
-        backlog.put(POOL, f"uid-{run}", tasks(run, 997 * run % 5000, wanted), 0)
+        backlog.put(POOL, f"uid-{run}", tasks(run, CREATED[run], wanted), 0)
 
     heads = [task for lane in backlog.lanes(POOL) for task in islice(lane, most)]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from builders import NAMESPACE
+from builders import NAMESPACE, ended
 from dawg_orchestrator.cluster.client import CONTROLLER_REVISIONS
-from dawg_orchestrator.controller import library
+from dawg_orchestrator.controller import gather, library
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.library import parse_workflow
 from dawg_orchestrator.controller.workqueue import Key
@@ -296,6 +296,107 @@ async def test_a_run_of_a_step_is_owned_counted_and_no_more_than_its_parent() ->
         assert set(child["spec"]) == {"workflowRef", "priority", "source"}
         assert (child["spec"]["priority"], child["spec"]["source"]["git"]["revision"]) == ("critical", "0" * 40)
     assert len(made.children("urgent")) == 2
+
+
+async def test_a_run_of_a_step_keeps_the_priority_that_the_step_gave_it_and_never_passes_its_parent() -> None:
+    made = world({**STEP, "with": {"suites": ["smoke"], "priority": "medium"}}, lead=False, priority="high")
+    made.workflow("a", suite="smoke", priority="critical")
+    made.workflow("b", suite="smoke", priority="low")
+    made.lead()
+    await made.look(1)
+    made.lead()
+    await made.look(1)
+
+    assert [made.known(name).spec.priority for name in made.children()] == ["medium", "medium"]
+
+
+async def test_runs_that_are_likely_to_fail_are_queued_first_and_all_know_the_risk_whoever_leads() -> None:
+    step = {"name": "tests", "uses": "run-tests", "with": {"suites": ["smoke"], "first": ["b", "a"]}}
+    made = world(step, lead=False)
+    risk = {"level": "high", "score": 0.7, "source": "rules", "reasons": ["high: a.sql is backend"]}
+    made.server.change("testruns", NAMESPACE, "run", {"status": {"risk": risk}}, "leader")
+    made.lead()
+    await made.look(1)
+    queued = {
+        made.known(name).workflow: [task.recommended for task in made.known(name).ready] for name in made.children()
+    }
+    made.lead()
+    await made.look(1)
+
+    assert queued == {"b": [1], "a": [2]}
+    for name in made.children():
+        child = made.known(name)
+        assert [task.recommended for task in child.ready] == queued[child.workflow]
+        assert made.status(name)["risk"] == {"level": "high", "score": 0.7, "source": "rules", "reasons": ["as of run"]}
+    assert made.status()["risk"] == risk
+
+
+async def test_runs_of_a_step_know_the_risk_that_was_found_in_the_same_look() -> None:
+    predict = {"name": "predict", "uses": "predict-risks"}
+    made = world(predict, {**STEP, "needs": ["predict"]})
+    await made.look(1)
+    run = made.known()
+    made.desk.set_state(run, 0, ended())
+    run.outputs[0] = {"level": "critical", "source": "rules"}
+    made.desk.wake_run(run)
+    await made.look(1)
+
+    for name in ("run", *made.children()):
+        assert made.status(name)["risk"]["level"] == "critical"
+    assert len(made.children()) == 2
+
+
+async def test_what_should_come_first_may_be_said_in_another_way_after_a_restart() -> None:
+    """The outputs of a step may be lost with a leader and an agent, and the step may say something else then."""
+    tests: JsonObject = {"suites": ["smoke"], "first": {"cel": "params.first"}, "recommended": {"cel": "params.first"}}
+    made = world({"name": "tests", "uses": "run-tests", "with": tests}, lead=False,
+                 parameters=[{"name": "first", "default": "b"}])  # fmt: skip
+    made.workflow("b", suite="smoke", parameters=[{"name": "recommended", "default": ""}])
+    uid = made.server.get("testruns", NAMESPACE, "run")["metadata"]["uid"]
+    marks = {names.PARENT_TASK: "0", names.DEPTH: "1", names.RECOMMENDED: "7"}
+    made.server.create("testruns", NAMESPACE, {
+        "metadata": {
+            "name": names.started_name("run", uid, "tests", "b"), "labels": {names.PARENT: uid, names.ROOT: uid},
+            "ownerReferences": [{"uid": uid, "controller": True}], "annotations": marks,
+        },
+        "spec": {"workflowRef": {"name": "b"}, "priority": "medium", "parameters": {"recommended": '["other"]'}},
+    }, "leader")  # fmt: skip
+    made.lead()
+    await made.look(1)
+
+    assert {task["name"]: task["reason"] for task in made.status()["tasks"]} == {"tests": "WaitingForRuns"}
+
+
+@pytest.mark.parametrize(("declared", "takes"), [
+    ({"name": "recommended"}, True), ({"name": "recommended", "type": "integer", "default": "1"}, False),
+    ({"name": "recommended", "enum": ["a"], "default": "a"}, False), ({"name": "other"}, False),
+])  # fmt: skip
+async def test_only_a_workflow_that_takes_any_text_for_it_is_told_what_to_run_first(
+    declared: JsonObject, takes: bool
+) -> None:
+    made = world({**STEP, "with": {"suites": ["smoke"], "recommended": "t.py"}}, lead=False)
+    made.workflow("a", suite="smoke", parameters=[declared])
+    made.lead()
+    await made.look(1)
+
+    found = [made.server.get("testruns", NAMESPACE, name)["spec"].get("parameters") for name in made.children()]
+    assert sorted(found, key=str) == ([None, {"recommended": '["t.py"]'}] if takes else [None, None])
+
+
+@pytest.mark.parametrize("parent", ["another namespace", "a trigger"])
+async def test_the_risk_of_a_run_that_did_not_start_it_is_none_of_a_runs(parent: str) -> None:
+    made = world(STEP, lead=False)
+    made.server.change("testruns", NAMESPACE, "run", {"status": {"risk": {"level": "high"}}}, "leader")
+    made.lead()
+    await made.look(1)
+    child = made.known(made.children()[0])
+    child.risk = None
+    if parent == "a trigger":
+        child.of_step = False
+    else:
+        made.known().namespace = "elsewhere"
+
+    assert gather.run_facts(made.desk, child, made.now).inherited_risk is None
 
 
 @pytest.mark.parametrize(("verdicts", "verdict", "allowed"), [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from builders import (
 )
 from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval, ChildRun, GroupRun, PoolFact, RunFacts, WorkflowFact
-from dawg_orchestrator.planning.plan import CancelRun, RunPlan, StartRuns, StopRuns
+from dawg_orchestrator.planning.plan import CancelRun, RunPlan, StartRuns, StopRuns, WantedRun
 from dawg_orchestrator.planning.progress import TaskState, begun
 from dawg_orchestrator.planning.restore import restore
 from dawg_orchestrator.planning.settle import STOP_GRACE
@@ -159,6 +160,41 @@ def test_a_gate_that_names_no_needs_decides_over_all_but_what_comes_after_it() -
     assert [task.index for task in passed.ready] == [2]
     assert end(failed, 1) == ("Failed", "MergeBlocked")
     assert failed.status["taskVerdicts"] == "FFSS"
+
+
+@pytest.mark.parametrize(("block", "expected", "told"), [
+    ("true", ("Failed", "RiskTooHigh"), "tests passed, but the risk of the commit is high by rules: a.sql is backend"),
+    (True, ("Failed", "RiskTooHigh"), "high by rules"), ("false", ("Passed", "MergeAllowed"), "none of them speaks"),
+    ("perhaps", ("Failed", "InvalidSpec"), "tasks[gate].with.block"),
+])  # fmt: skip
+def test_a_gate_that_is_told_to_block_says_how_risky_the_commit_is(
+    block: object, expected: tuple[str, str], told: str
+) -> None:
+    predict, unit = a_step("predict", "predict-risks"), a_task_spec("unit", needs=["predict"])
+    gate = a_step("gate", "gate", {"block": {"cel": "tasks['predict'].outputs.block"}}, needs=["unit"])
+    if block is True:
+        gate["with"] = {"block": True}
+    outputs = {0: {"block": str(block), "level": "high", "source": "rules", "summary": "high: a.sql is backend"}}
+
+    plan = plan_testrun(
+        a_run(predict, unit, gate, states=(ended(), ended(), waiting()), started_at=NOON, outputs=outputs), NOON
+    )
+
+    assert end(plan, 2) == expected
+    assert told in plan.states[2].message
+    allowed = {"MergeAllowed": ("True", "MergeAllowed"), "RiskTooHigh": ("False", "RiskTooHigh")}
+    assert merge(plan) == allowed.get(expected[1], ("False", "MergeBlocked"))
+    assert plan.status["mergeBlocked"] == (expected[0] == "Failed")
+
+
+def test_a_gate_that_is_told_to_block_tells_of_failed_tests_first_and_waits_for_all() -> None:
+    block: dict[str, Any] = {"with": {"block": True}}
+
+    assert end(gated(ended(), running(), **block), 2) is None
+    assert end(gated(ended(), ended(Verdict.FAILED), **block), 2) == ("Failed", "MergeBlocked")
+    blocked = gated(ended(), ended(), **block)
+    assert end(blocked, 2) == ("Failed", "RiskTooHigh")
+    assert "nobody has said how risky the commit is" in blocked.states[2].message
 
 
 # Approve
@@ -362,6 +398,69 @@ def test_a_run_never_starts_one_of_a_higher_priority(own: str, asked_for: str | 
 
     (action,) = [action for action in plan.actions if isinstance(action, StartRuns)]
     assert [run.priority for run in action.runs] == [given_]
+
+
+def started_by(with_: dict[str, Any], **facts: Any) -> list[WantedRun]:
+    """The runs that such a step asks for."""
+    plan = plan_testrun(
+        a_run(a_step("tests", "run-tests", {"suites": ["smoke"], **with_}), **{"workflows": SUITES, **facts}), NOON
+    )
+    return [run for action in plan.actions if isinstance(action, StartRuns) for run in action.runs]
+
+
+@pytest.mark.parametrize("first", [["b", "ghost"], '["b","ghost"]', "b, ghost", '["b", "b"]'])
+def test_runs_that_are_likely_to_fail_are_started_and_queued_first(first: object) -> None:
+    assert [(run.workflow, run.recommended) for run in started_by({"first": first})] == [("b", 1), ("a", 0)]
+
+
+@pytest.mark.parametrize("first", [[], "", "[]", None])
+def test_where_nothing_is_likely_to_fail_the_order_is_as_ever(first: object) -> None:
+    with_ = {} if first is None else {"first": first}
+
+    assert [(run.workflow, run.recommended) for run in started_by(with_)] == [("a", 0), ("b", 0)]
+
+
+@pytest.mark.parametrize(
+    "first",
+    ['["b"', '["Ghost\x1b[2J", "b"]', "[1, null, [[]]]", "[" * 5000, json.dumps([*(f"g{n}" for n in range(60)), "b"])],
+)
+def test_what_a_step_has_left_of_what_comes_first_may_be_anything(first: str) -> None:
+    predict = a_step("predict", "predict-risks")
+    tests = a_step("tests", "run-tests", {"suites": ["smoke"], "first": {"cel": "tasks['predict'].outputs.suites"}},
+                   needs=["predict"])  # fmt: skip
+
+    plan = plan_testrun(a_run(predict, tests, workflows=SUITES, states=(ended(), waiting()), started_at=NOON,
+                              outputs={0: {"suites": first}}), NOON)  # fmt: skip
+
+    assert sorted(starts(plan)[0][1]) == ["a", "b"]
+
+
+def test_what_should_come_first_and_is_not_started_is_named_until_the_end() -> None:
+    step = a_step("tests", "run-tests", {"suites": ["smoke"], "first": ["b", "ghost", "c"]})
+    runs = {run.workflow: run.name for run in started_by({})}
+
+    waits = following(a_child(runs["a"]), a_child(runs["b"]), step=step)
+    passed = following(*(a_child(runs[name], Verdict.PASSED) for name in "ab"), step=step)
+
+    for plan in (waits, passed):
+        assert plan.states[0].message.endswith("; with.first names what is not started here: ghost, c")
+    assert end(passed) == ("Passed", "StepDone")
+
+
+def test_tests_to_run_first_are_told_to_the_workflows_that_want_to_know() -> None:
+    workflows = {"a": WorkflowFact("smoke"), "b": WorkflowFact("smoke", takes_recommended=True)}
+
+    files = '["tests/ä.py", "b, c.py", "\\ud800", "\\u001b"]'
+
+    told = started_by({"recommended": files, "parameters": {"x": "1"}}, workflows=workflows)
+    own = started_by({"recommended": ["t.py"], "parameters": {"recommended": "mine"}}, workflows=workflows)
+    nothing = started_by({"recommended": ""}, workflows=workflows)
+    many = started_by({"recommended": ["t" * 300] * 50}, workflows=workflows)
+
+    assert [run.parameters for run in told] == [{"x": "1"}, {"x": "1", "recommended": '["tests/ä.py","b, c.py"]'}]
+    assert [run.parameters for run in own] == [{"recommended": "mine"}] * 2
+    assert [run.parameters for run in nothing] == [{}, {}]
+    assert len(json.loads(many[1].parameters["recommended"])) == 13
 
 
 def test_a_step_is_not_bound_by_what_a_pool_allows() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NAMESPACE, NOON, after
-from dawg_orchestrator.planning.order import QueuedTask, estimate_wait, level, order
+from dawg_orchestrator.planning.order import QueuedTask, estimate_wait, level, order, read_place
 
 TEN_MINUTES = timedelta(minutes=10)
 
@@ -61,6 +61,37 @@ def test_a_job_that_wants_another_agent_goes_before_everything() -> None:
     assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["orphan", "urgent"]
 
 
+def test_of_one_level_recommended_tests_go_first_and_no_level_is_passed_by_them() -> None:
+    tasks = [queued("medium", recommended=1), queued("older", "high", 9), queued("high", "high", recommended=7),
+             queued("critical", "critical")]  # fmt: skip
+
+    assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["critical", "high", "older", "medium"]
+
+
+def test_recommended_runs_of_one_second_go_by_their_place_and_else_the_older_one_goes_first() -> None:
+    tasks = [queued("a", recommended=2), queued("b", recommended=1), queued("older", waited=1, recommended=9)]
+    patient = [queued("a", waited=600), queued("b", waited=600, recommended=1)]
+
+    assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["older", "b", "a"]
+    assert names_of(order(patient, TEN_MINUTES, NOON)) == ["b", "a"]
+
+
+@pytest.mark.parametrize("priority", ["critical", "high"])
+def test_nobody_waits_for_ever_behind_recommended_tests(priority: str) -> None:
+    """Where no level is left to rise to, either."""
+    tasks = [queued("recommended", priority, 599, recommended=1), queued("patient", priority, 600),
+             queued("young", priority, 599)]  # fmt: skip
+
+    assert names_of(order(tasks, TEN_MINUTES, NOON)) == ["patient", "recommended", "young"]
+
+
+@pytest.mark.parametrize(("text", "place"), [
+    ("1", 1), ("50", 50), ("0", 0), ("", 0), ("-1", 0), ("first", 0), ("²", 0), ("9999", 0),
+])  # fmt: skip
+def test_what_an_annotation_says_of_a_place(text: str, place: int) -> None:
+    assert read_place(text) == place
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["critical", "high", "medium", "low"]), st.integers(0, 5000), st.integers(0, 3)),
@@ -71,7 +102,10 @@ def test_a_job_that_wants_another_agent_goes_before_everything() -> None:
 def test_the_order_does_not_depend_on_how_the_queue_was_listed(
     drawn: list[tuple[str, int, int]], shuffler: random.Random
 ) -> None:
-    tasks = [queued(f"r{n}", priority, waited, index=index) for n, (priority, waited, index) in enumerate(drawn)]
+    tasks = [
+        queued(f"r{n}", priority, waited, index=index, recommended=index % 3)
+        for n, (priority, waited, index) in enumerate(drawn)
+    ]
     shuffled = list(tasks)
     shuffler.shuffle(shuffled)
 
