@@ -122,11 +122,11 @@ def test_on_gitea_expressions_fit_the_whole_path_and_all_of_them_count(path: str
 def test_an_expression_that_python_would_try_for_ever_is_passed_over() -> None:
     owners = read_owners(GITEA, "gitea")
 
-    began = time.perf_counter()
+    began = time.process_time()
     owners.of("a" * 500 + "!")
 
     assert owners.passed_over == (5, 6)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -107,10 +107,10 @@ def test_a_thousand_tasks_are_the_most_a_run_may_have() -> None:
 def test_a_chain_of_a_thousand_tasks_expands_in_a_moment() -> None:
     tasks = [a_task_spec(f"t{n}", needs=[f"t{n - 1}"] if n else []) for n in range(MAX_TASKS)]
     spec = a_spec(*reversed(tasks))
-    began = time.perf_counter()
+    began = time.process_time()
 
     assert expand(spec).order[:2] == ("t0", "t1")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
