@@ -140,8 +140,9 @@ class Standing:
             self._see(key, replace(known, problem=(sighting.reason, sighting.message)))
             return
         told = {(change.branch, change.commit): change for change in sighting.changes}
-        for at in told.keys() - known.changes.keys():
-            self._detected.tell_change(agent.namespace, self._urls[key], told[at])
+        for at, change in told.items():
+            if at not in known.changes:
+                self._detected.tell_change(agent.namespace, self._urls[key], change)
         # What some Workflow may still ask about stays, as long as the branch is at that commit.
         changes = {
             at: change for at, change in (dict(known.changes) | told).items() if sighting.branches.get(at[0]) == at[1]

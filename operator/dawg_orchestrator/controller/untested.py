@@ -1,6 +1,8 @@
 """What Schedules ask about their branches, who is asked, and what was answered. No I/O, as all of the desk.
 
-Schedules ──► questions to those who look at repositories ──► answers ──► the Schedules are looked at
+    Schedules ──► questions to those who look at repositories ──► answers ──► the Schedules are looked at
+
+A question changes when a run has tested another commit. The answer to the former one counts no more.
 """
 
 from __future__ import annotations

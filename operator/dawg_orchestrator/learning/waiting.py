@@ -1,7 +1,9 @@
 """How risky the commits are that wait for a test, and when within a window they are tested.
 
-files of the commits ──► the gravest rule that fits ──► high or critical: at once
-                                                   └──► else: at the end of the window, more may come until then
+    files of the commits ──► the gravest rule that fits ──► high or critical: at once
+                                                       └──► else: at the end of the window, more may come until then
+
+What nobody knows counts as high: a test is cheaper than a surprise.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ _BEFORE_THE_END = timedelta(seconds=5)  # the next due time may be the end, and 
 
 
 def level_of_waiting(untested: Untested, rules: Sequence[RiskRule]) -> tuple[Level, str]:
-    """The level of all that waits together, and why. What nobody knows is high: a test is cheaper than a surprise."""
+    """The level of all that waits together, and why."""
     if untested.since is None:
         return "high", "nothing of it is known"
     if not untested.commits:

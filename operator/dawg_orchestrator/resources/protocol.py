@@ -33,7 +33,7 @@ MAX_BRANCH_NAME = 256
 MAX_WATCH_GLOBS = 256
 MAX_CHANGED_FILES = 500  # that are named; beyond that nobody knows what has changed
 MAX_COUNTED = 1000  # commits; so many may be more
-MAX_SINCE = 64  # questions for commits of one repository
+MAX_SINCE = 200  # questions for commits of one repository
 MAX_AUTHORS = 20
 
 Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]

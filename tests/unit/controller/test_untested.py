@@ -117,14 +117,27 @@ async def test_a_commit_that_came_starts_the_run_of_a_due_time_and_none_starts_n
     assert busy["branch"] == {"head": NEW, "commitsSince": 2}
 
 
-async def test_what_is_asked_follows_the_commit_of_the_last_run_and_wakes_who_looks() -> None:
+async def test_what_is_asked_follows_the_commit_of_the_last_run() -> None:
     world = World()
     world.comes()
     assert world.asked() == [Since(revision="main")]
     await after_a_run(world, NEW)
 
     assert world.asked() == [Since(revision="main", commit=NEW)]
-    assert Key("Duties", NAMESPACE, "") in world.queue._due
+
+
+async def test_those_who_look_are_told_of_another_question_and_only_then() -> None:
+    duties = Key("Duties", NAMESPACE, "")
+    world = await after_a_run(World())
+    world.queue._due.pop(duties)
+    await world.at(1.2)
+    assert duties not in world.queue._due
+    world.sees(1)
+    await world.at(2)
+    world.ends(world.runs()[1], NEW)
+    await world.at(2.1)
+
+    assert duties in world.queue._due
 
 
 async def test_a_run_under_way_counts_as_soon_as_its_commit_is_known() -> None:
@@ -177,6 +190,18 @@ async def test_a_new_leader_waits_a_moment_for_the_answer_and_then_starts_and_sa
     assert run["metadata"]["annotations"][names.DUE] == format_time(NOON + 2 * HOUR)
     told = run["metadata"]["annotations"][names.TRIGGERED_BY]
     assert told == "schedule nightly: no agent has counted the commits"
+
+
+async def test_a_start_is_not_held_back_beyond_its_deadline() -> None:
+    world = await after_a_run(World(startingDeadline="10s"))
+    world.lead()
+    await world.at(2)
+    waits = world.next_look()
+    assert waits is not None
+    await world.at((waits - NOON) / HOUR)
+
+    assert waits < NOON + 2 * HOUR + timedelta(seconds=10)
+    assert len(world.runs()) == 2
 
 
 async def test_an_answer_within_that_moment_decides() -> None:

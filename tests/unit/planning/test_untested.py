@@ -324,14 +324,15 @@ steps = st.lists(
 
 
 @settings(max_examples=150)
-@given(steps, st.sampled_from(["7m", "45m", "3h"]), st.sampled_from([None, COMMITS]), st.sampled_from([None, "15m"]))
+@given(
+    steps, st.sampled_from([None, "7m", "45m", "3h"]), st.sampled_from([None, COMMITS]), st.sampled_from([None, "15m"])
+)
 def test_each_due_time_starts_one_run_or_is_recorded_whatever_is_pushed(
-    history: list[tuple[float, bool, BranchLook]], window: str, when: str | None, deadline: str | None
+    history: list[tuple[float, bool, BranchLook]], window: str | None, when: str | None, deadline: str | None
 ) -> None:
     spec = {"concurrencyPolicy": "Allow", "successfulRunsHistoryLimit": 1000, "startingDeadline": deadline}
-    cluster = Cluster(
-        a_schedule(cron=["*/30 * * * *", "7 * * * *"], when=when, smart={"window": window, "objective": "Risk"}, **spec)
-    )
+    smart = {"window": window, "objective": "Risk"} if window is not None else None
+    cluster = Cluster(a_schedule(cron=["*/30 * * * *", "7 * * * *"], when=when, smart=smart, **spec))
     now = latest = NOON
     for seconds, dies, look in history:
         now += timedelta(seconds=seconds)
