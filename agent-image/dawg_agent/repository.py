@@ -104,8 +104,8 @@ class History:
         commit = found.decode("ascii", "replace").partition("\t")[0].strip()
         return commit if re.match(FULL_COMMIT_PATTERN, commit) else None
 
-    async def _fetch(self, commit: str) -> None:
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", f"--depth={DEPTH}", "--filter=blob:none")
+    async def _fetch(self, commit: str, depth: int = DEPTH) -> None:
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", f"--depth={depth}", "--filter=blob:none")
         await self._remote("fetch", *options, "--end-of-options", self._access.url, f"+{commit}:refs/dawg/{commit}")
 
     async def _read(self, commit: str) -> tuple[list[str], str, str]:

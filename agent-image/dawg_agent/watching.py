@@ -15,27 +15,30 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from dawg_agent.git import Access, GitError, prepare_access
 from dawg_agent.pulls import PullLook
-from dawg_agent.repository import History, list_branches
+from dawg_agent.repository import Branches, list_branches
+from dawg_agent.untested import Counted, LongHistory, look_for_untested
 from dawg_agent.upload import Door, DoorClosed, DoorRefused
 from dawg_orchestrator.resources.model import Model
-from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Watch
+from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Untested, Watch
 from dawg_orchestrator.resources.reasons import Reason
 
-AT_ONCE = 8  # looks, whatever the number of repositories
+AT_ONCE = 16  # looks, whatever the number of repositories: each waits for a server most of its time
 MOST_CHANGES = 50  # that one word tells in full; of the others only the commit is known
 MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
 _JITTER = 0.2  # of a pause: a thousand repositories are not asked in the same second
-_FIRST_SPREAD = 1.0  # seconds over which first looks are spread, for each eight repositories
+_FIRST_SPREAD = 1.0  # seconds over which first looks are spread, for each AT_ONCE repositories
 
 _ASK_AGAIN_SECONDS = 3.0  # the api, after it has not answered
 
 log = structlog.get_logger()
 
+_Changing = TypeVar("_Changing", Change, Untested)
 Say = Callable[[Model], Awaitable[bool]]
 
 
@@ -59,6 +62,7 @@ class Watcher:
         self._first_after = first_after
         self._known: dict[str, str] = dict(watch.known)
         self._told: Sighting | None = None
+        self._counted: Counted = {}
         self._woken = asyncio.Event()
         self._pulls = PullLook(watch, around.forge_secrets, around.mirrors / watch.id)
 
@@ -105,10 +109,10 @@ class Watcher:
             return Sighting(watch=watch.id, reason=Reason.SOURCE_UNREACHABLE, message=told)
 
     async def _see(self, watch: Watch, access: Access, scratch: Path) -> Sighting:
-        branches = await list_branches(access, watch.branches, scratch)
+        branches = await list_branches(access, watch.branches, scratch) if watch.branches else Branches({}, 0)
         news = [branch for branch, commit in branches.found.items() if self._known.get(branch) != commit]
         here = replace(access, environment=dict(access.environment))
-        history = History(here, self._around.mirrors / watch.id)
+        history = LongHistory(here, self._around.mirrors / watch.id)
         changes: list[Change] = []
         # Nobody is told of a history of which nothing is known: the first look starts nothing.
         for branch in news[:MOST_CHANGES] if self._known else ():
@@ -116,9 +120,11 @@ class Watcher:
                 changes.append(await history.change(branch, branches.found[branch], self._known.get(branch)))
             except GitError as error:  # that there is a commit is known; what it changes nobody can say
                 log.warning("a commit could not be read", repository=access.url, error=error.message)
+        untested = await look_for_untested(watch.since, branches.found, self._counted, history, access, scratch)
         return Sighting(
-            watch=watch.id, branches=dict(branches.found), left_out=branches.left_out, changes=within_bounds(changes)
-        )
+            watch=watch.id, branches=dict(branches.found), left_out=branches.left_out, changes=within_bounds(changes),
+            untested=within_bounds(untested),
+        )  # fmt: skip
 
 
 def without_changes(sighting: Sighting) -> Sighting:
@@ -126,8 +132,8 @@ def without_changes(sighting: Sighting) -> Sighting:
     return sighting.model_copy(update={"changes": []})
 
 
-def within_bounds(changes: list[Change]) -> list[Change]:
-    """The same changes, with the names of so many files as there is room for."""
+def within_bounds(changes: list[_Changing]) -> list[_Changing]:
+    """The same changes, or commits, with the names of so many files as there is room for."""
     left, kept = MOST_FILE_BYTES, []
     for change in changes:
         size = sum(len(name.encode()) + 4 for name in change.files or ())
@@ -154,7 +160,9 @@ class Watching:
             if name in self._watchers:
                 self._watchers[name][0].remind(watch)
                 continue
-            watcher = Watcher(watch, self._around, _FIRST_SPREAD * (fresh // AT_ONCE))
+            # Nobody's first look is later than any other of its looks.
+            first_after = min(_FIRST_SPREAD * (fresh // AT_ONCE), watch.every.total_seconds())
+            watcher = Watcher(watch, self._around, first_after)
             self._watchers[name] = watcher, asyncio.create_task(watcher.keep(), name=f"watch-{name}")
             fresh += 1
         log.info("duties taken", watches=len(wanted))

@@ -47,6 +47,7 @@ _BESIDE_WHY = {
     Reason.OVERTAKEN: "nothing; one run stands for all due times that came while nobody looked",
     Reason.WITHDRAWN: "nothing, or start one now: dawg schedule NAME",
     Reason.STILL_ACTIVE: "shorten the run, or set concurrencyPolicy to Allow or Replace",
+    Reason.NO_NEW_COMMITS: "nothing, or start one all the same: dawg schedule NAME",
     Reason.RUN_REFUSED: "correct what the message names in spec.runTemplate",
     Reason.AGENTS_READY: _NOTHING,
     Reason.AGENTS_STARTING: "wait; if it lasts: kubectl -n NAMESPACE describe pods -l dawg.dev/pool=POOL",

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from dawg_orchestrator.planning.cron import check_cron
 from dawg_orchestrator.planning.graph import expand
+from dawg_orchestrator.planning.untested import check_when
 from dawg_orchestrator.planning.workflow import check_workflow
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.schedule import ScheduleSpec
@@ -93,7 +94,10 @@ def test_documented_runs_can_be_carried_out_by_this_release(block: Block):
         elif document["kind"] == "Schedule":
             schedule = ScheduleSpec.model_validate(document["spec"])
             check_cron(schedule.cron, schedule.timezone)
-            assert expand(schedule.run_template.spec).cells
+            if schedule.when is not None:
+                check_when(schedule.when)
+            run = schedule.run_template.spec
+            assert run.workflow_ref is not None or expand(run).cells
 
 
 @pytest.mark.parametrize(

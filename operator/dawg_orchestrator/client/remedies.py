@@ -56,7 +56,7 @@ REMEDIES: dict[str, str] = {
     Reason.FAIL_FAST: "look at the task that failed first, or set failFast: false",
     Reason.NEED_NOT_PASSED: "look at the task it needs, or give it a `when` that allows this",
     Reason.NEED_SKIPPED: "give the task a `when` that allows a skipped need",
-    Reason.CONDITION_FALSE: "change the task's `when`, or the parameters it reads",
+    Reason.CONDITION_FALSE: "change `when`, or the parameters it reads",
     Reason.NOTHING_FAILED: "nothing; it runs when another task of the run fails",
     Reason.NOTHING_RAN: "see the tasks' conditions: every one was false",
     Reason.WAITING_FOR_AGENT: "it starts when a slot is free; a higher spec.priority passes others",

@@ -30,9 +30,20 @@ def schedules_view(schedules: Sequence[JsonObject], namespace: str, now: datetim
             f"{age(last, now)} ago" if last else "-", str(len(status.get("active") or ())),
             str(sum(entry.get("count", 1) for entry in status.get("missed") or ())), word(ready.get("status", "-")),
             word(ready.get("reason", "-")),
-            word(status.get("predictionReason", "") if ready.get("status") == "True" else ready.get("message", "")),
+            word(_message(schedule, ready)),
         )  # fmt: skip
     return shown
+
+
+def _message(schedule: JsonObject, ready: JsonObject) -> str:
+    """Why it starts nothing, why it starts when it does, or what is known of its branch; in this order."""
+    watching = condition_of(schedule, "Watching")
+    if ready.get("status") != "True":
+        return str(ready.get("message", ""))
+    if watching.get("status") == "False":
+        return f"{watching.get('reason')}: {watching.get('message')}"
+    reason = (schedule.get("status") or {}).get("predictionReason")
+    return str(reason or watching.get("message") or "")
 
 
 def prediction_view(schedule: JsonObject, now: datetime) -> RenderableType | None:

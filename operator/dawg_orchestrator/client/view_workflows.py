@@ -12,9 +12,11 @@ from rich.text import Text
 
 from dawg_orchestrator.client.view_lists import condition_of, table
 from dawg_orchestrator.client.wording import age, verdict_word, word
-from dawg_orchestrator.resources.names import SUITE
+from dawg_orchestrator.resources.names import SUITE, watch_id
 
 JsonObject = Mapping[str, Any]
+
+_MOST_BRANCHES = 5  # that are shown of one repository
 
 
 def workflows_view(workflows: Sequence[JsonObject], namespace: str, now: datetime) -> RenderableType:
@@ -48,6 +50,11 @@ def workflow_view(workflow: JsonObject, now: datetime) -> RenderableType:
         facts.add_row("last run", word(last))
     for trigger in spec.get("triggers") or ():
         facts.add_row("started by", word(_trigger(trigger)))
+        if seen := _seen(trigger, status):
+            facts.add_row("", word(seen))
+    watching = condition_of(workflow, "Watching")
+    if watching.get("status") not in (None, "True"):
+        facts.add_row("not watching", word(f"{watching.get('reason')}: {watching.get('message')}"))
     tasks = sum(len(spec.get(stage) or ()) for stage in ("tasks", "onFailure", "finally"))
     facts.add_row("tasks", word(f"{tasks}, which `dawg graph {name}` draws"))
     return Group(facts, *_parameters(spec.get("parameters") or ()))
@@ -79,6 +86,16 @@ def _trigger(trigger: JsonObject) -> str:
     asked = trigger.get("pullRequest") or {}
     queue = ", and its merge queue" if trigger.get("mergeGroup") else ""
     return f"a pull request into {', '.join(asked.get('branches') or ['**'])} of {asked.get('url')}{queue}"
+
+
+def _seen(trigger: JsonObject, status: JsonObject) -> str:
+    """The commits that were detected last on the branches of a push's repository, and answered."""
+    git = trigger.get("git") or {}
+    watch = watch_id(git.get("url", ""), (git.get("credentialsSecretRef") or {}).get("name"))
+    noted = ((status.get("triggers") or {}).get("git") or {}).get(watch) or {}
+    branches = [f"{branch} at {str(commit)[:12]}" for branch, commit in (noted.get("branches") or {}).items()]
+    more = [f"{len(branches) - _MOST_BRANCHES} more branches"] if len(branches) > _MOST_BRANCHES else []
+    return f"seen: {', '.join([*branches[:_MOST_BRANCHES], *more])}" if git and branches else ""
 
 
 def _not_ready(workflows: Sequence[JsonObject]) -> Iterator[Text]:

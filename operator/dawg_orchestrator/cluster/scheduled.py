@@ -48,6 +48,8 @@ def run_manifest(namespace: str, schedule: str, uid: str, template: JsonObject, 
     """The run as the template describes it, named and marked."""
     given: dict[str, Any] = template.get("metadata") or {}
     marks = {names.DUE: format_time(start.due)} if start.due is not None else {names.TRIGGER: start.trigger or ""}
+    if start.because is not None:
+        marks[names.TRIGGERED_BY] = f"schedule {schedule}: {start.because}"
     return {
         "apiVersion": names.API_VERSION, "kind": "TestRun",
         "metadata": {

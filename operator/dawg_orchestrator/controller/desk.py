@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from dawg_orchestrator.controller import gather, hearing, records
 from dawg_orchestrator.controller.backlog import Backlog, PoolKey
+from dawg_orchestrator.controller.detected import Detected
 from dawg_orchestrator.controller.family import Family
 from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.gates import Gates
@@ -27,6 +28,7 @@ from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_poo
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.standing import Standing
 from dawg_orchestrator.controller.timetable import Timetable
+from dawg_orchestrator.controller.untested import UntestedCommits
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.controller.workqueue import Key
 from dawg_orchestrator.planning import progress
@@ -74,11 +76,16 @@ class Desk:
         self.pools: dict[PoolKey, Pool] = {}
         self.roster = Roster(term, changed=self.wake_pool, lost=self.wake_task)
         self.backlog = Backlog()
-        self.timetable = Timetable(lambda key: wake(Key("Schedule", *key), None))
-        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._workflow_changed)
-        self.standing = Standing(
-            self.library, self.roster.table.agents, lambda namespace: wake(Key("Duties", namespace, ""), None)
+        self.timetable = Timetable(
+            lambda key: wake(Key("Schedule", *key), None), lambda namespace: wake(Key("Duties", namespace, ""), None)
         )
+        self.library = Library(lambda key: wake(Key("Workflow", *key), None), self._workflow_changed)
+        detected = Detected()
+        self.standing = Standing(
+            self.library, self.roster.table.agents, lambda namespace: wake(Key("Duties", namespace, ""), None), detected
+        )
+        self.untested = UntestedCommits(self.timetable, self.library, self.standing, detected)
+        self.standing.serve_also(self.untested)
         self.gates = Gates(term, lambda namespace: wake(Key("Gates", namespace, ""), None), self._wake_uid)
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)

@@ -40,6 +40,9 @@ SCHEDULE_DELAY = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
+COMMITS_DETECTED = Counter(
+    "dawg_commits_detected", "Commits that were seen on watched branches.", ("namespace",), registry=REGISTRY
+)
 RECONCILE_SECONDS = Histogram(
     "dawg_reconcile_seconds", "One look at one object, writes included.", ("kind",),
     buckets=(0.0005, 0.002, 0.01, 0.05, 0.2, 1, 5), registry=REGISTRY,

@@ -73,7 +73,9 @@ class Reconciler:
         self._cluster, self._desk, self._sessions, self._queue = cluster, desk, sessions, queue
         self._around, self._reporter, self._clock = around, reporter, clock
         self._granting = Granting(cluster, desk, sessions, queue, around, self._record_start, clock)
-        self._scheduling = Scheduling(cluster, desk.timetable, desk.forecasts, desk.term, queue, clock, let_go)
+        self._scheduling = Scheduling(
+            cluster, desk.timetable, desk.forecasts, desk.untested, desk.term, queue, clock, let_go
+        )  # fmt: skip
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
         self._duties = DutyRoster(cluster, desk, sessions, clock)

@@ -13,10 +13,12 @@ from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
 from dawg_orchestrator.controller import metrics
 from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.timetable import Schedule, ScheduleKey, Timetable, scheduled_run
+from dawg_orchestrator.controller.untested import UntestedCommits
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Conflict, NotFound
 from dawg_orchestrator.planning.changes import differing
 from dawg_orchestrator.planning.schedule import ForgetRun, SchedulePlan, StartRun, StopRun, plan_schedule
+from dawg_orchestrator.planning.untested import wants_commits
 
 log = structlog.get_logger()
 
@@ -31,13 +33,14 @@ class Scheduling:
         cluster: Cluster,
         timetable: Timetable,
         forecasts: Forecasts,
+        untested: UntestedCommits,
         term: int,
         queue: WorkQueue,
         clock: Callable[[], datetime],
         let_go: LetGo,
     ) -> None:
         self._cluster, self._timetable, self._forecasts, self._term = cluster, timetable, forecasts, term
-        self._queue, self._clock, self._let_go = queue, clock, let_go
+        self._untested, self._queue, self._clock, self._let_go = untested, queue, clock, let_go
 
     async def look(self, key: ScheduleKey) -> None:
         """Start what is due, and write what became of it."""
@@ -45,12 +48,19 @@ class Scheduling:
         if schedule is None:
             return
         await self._find_runs(schedule)
-        now, choose = self._clock(), self._forecasts.for_schedule(schedule)
-        plan = plan_schedule(schedule.facts(self._term, None), now, choose)
+        now = self._clock()
+        branch = self._untested.look_of(schedule, now)
+        pool = self._untested.pool_of(schedule)
+        choose = self._untested.chooser(schedule, branch) or self._forecasts.for_schedule(schedule)
+        plan = plan_schedule(schedule.facts(self._term, None, branch, pool), now, choose)
+        patience = self._untested.answer_comes_until(schedule, branch, now)
+        if patience is not None and _starts_by_itself(plan):
+            self._queue.add(Key("Schedule", *key), patience)
+            return
         try:
             await self._carry_out(schedule, plan)
         except scheduled.RunRefused as refused:
-            plan = plan_schedule(schedule.facts(self._term, str(refused)), now, choose)
+            plan = plan_schedule(schedule.facts(self._term, str(refused), branch, pool), now, choose)
             await self._carry_out(schedule, plan)
         await self._report(schedule, plan)
         if plan.check_again_at is not None:
@@ -58,6 +68,9 @@ class Scheduling:
 
     async def _find_runs(self, schedule: Schedule) -> None:
         started = schedule.started
+        unknown = any(run.verdict is None and run.commit is None for run in started.by_uid.values())
+        if unknown and wants_commits(schedule.spec):
+            started.listed = False  # by now the run under way may know its commit
         if started.listed:
             return
         started.listed = True  # at once: what ends while they are listed asks for another list
@@ -103,3 +116,7 @@ class Scheduling:
             self._timetable.drop(schedule.namespace, schedule.name)
         else:
             schedule.status, schedule.version = plan.status, int(written["resourceVersion"])
+
+
+def _starts_by_itself(plan: SchedulePlan) -> bool:
+    return any(isinstance(action, StartRun) and action.due is not None for action in plan.actions)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
+from dawg_orchestrator.controller.detected import Detected
 from dawg_orchestrator.controller.library import Library, Workflow
 from dawg_orchestrator.planning.gitwatch import Look, git_triggers, plan_watches, pool_of_watches
 from dawg_orchestrator.planning.lease import Agent
@@ -30,14 +31,36 @@ class Telling:
     duties: Duties
 
 
+class AlsoAsking(Protocol):
+    """Who else than Workflows wants repositories looked at."""
+
+    def add_to(self, namespace: str, wanted: Mapping[str, dict[str, Watch]]) -> dict[str, dict[str, Watch]]:
+        """The watches by pool and id, with its own."""
+
+    def seen(self, namespace: str, watch: str, look: Look) -> None:
+        """Something else was found in a repository."""
+
+
 class Standing:
     """All watches of all namespaces; ``wake`` is called with a namespace whose duties may have changed."""
 
-    def __init__(self, library: Library, agents: Mapping[str, Agent], wake: Callable[[str], None]) -> None:
-        self._library, self._agents, self._wake = library, agents, wake
+    def __init__(
+        self, library: Library, agents: Mapping[str, Agent], wake: Callable[[str], None], detected: Detected
+    ) -> None:
+        self._library, self._agents, self._wake, self._detected = library, agents, wake, detected
+        self._also: list[AlsoAsking] = []
+        self._urls: dict[WatchKey, str] = {}
         self._looks: dict[WatchKey, Look] = {}
         self._holders: dict[WatchKey, str] = {}  # uid of the agent that was told to look
         self._told: dict[str, Duties] = {}  # by agent: what it was told in this session, without what is known
+
+    def serve_also(self, others: AlsoAsking) -> None:
+        """Have what others ask looked at, too."""
+        self._also.append(others)
+
+    def look_at(self, namespace: str, watch: str) -> Look | None:
+        """What was found in a repository last; None: nobody has looked."""
+        return self._looks.get((namespace, watch))
 
     def looks_of(self, workflow: Workflow) -> Mapping[str, Look]:
         """What is known of the repositories of a Workflow's triggers."""
@@ -49,15 +72,18 @@ class Standing:
         }
 
     def wanted(self, namespace: str) -> dict[str, dict[str, Watch]]:
-        """The watches that the namespace's Workflows want, by pool and id."""
+        """The watches that the namespace's Workflows and others want, by pool and id."""
         by_pool: dict[str, list[Workflow]] = {}
         for (where, _), workflow in self._library.workflows.items():
             if where == namespace and workflow.spec is not None:
                 by_pool.setdefault(pool_of_watches(workflow.spec), []).append(workflow)
-        return {
+        wanted = {
             pool: plan_watches(_noted(workflows, "git")) | plan_pull_watches(_noted(workflows, "pullRequests"))
             for pool, workflows in by_pool.items()
         }
+        for others in self._also:
+            wanted = others.add_to(namespace, wanted)
+        return wanted
 
     def refuse(self, namespace: str, watch: str, why: tuple[Reason, str]) -> None:
         """A watch may not be carried out."""
@@ -72,11 +98,12 @@ class Standing:
             able = [agent.uid for agent in mine.values() if agent.pool == pool and _can(agent)]
             for name, watch in watches.items():
                 if able:
-                    holder = _nearest(name, able)
+                    holder, self._urls[namespace, name] = _nearest(name, able), watch.url
                     self._holders[namespace, name] = holder
                     given.setdefault(holder, []).append(watch)
         for key in [key for key in self._holders if key[0] == namespace and key[1] not in kept]:
             del self._holders[key]
+            self._urls.pop(key, None)
         # What may not be carried out keeps the reason why.
         asked = {watch for watches in self.wanted(namespace).values() for watch in watches}
         for key in [key for key in self._looks if key[0] == namespace and key[1] not in asked]:
@@ -119,11 +146,14 @@ class Standing:
             self._see(key, Look(pulls=with_details(known.pulls, sighting.pulls)))
             return
         told = {(change.branch, change.commit): change for change in sighting.changes}
+        for at, change in told.items():
+            if at not in known.changes:
+                self._detected.tell_change(agent.namespace, self._urls[key], change)
         # What some Workflow may still ask about stays, as long as the branch is at that commit.
         changes = {
             at: change for at, change in (dict(known.changes) | told).items() if sighting.branches.get(at[0]) == at[1]
         }
-        self._see(key, Look(sighting.branches, changes, sighting.left_out))
+        self._see(key, Look(sighting.branches, changes, sighting.left_out, sighting.untested))
 
     def _see(self, key: WatchKey, look: Look) -> None:
         if self._looks.get(key) == look:
@@ -133,6 +163,8 @@ class Standing:
         self._library.wake_where(
             lambda one: one.namespace == namespace and one.spec is not None and name in _watches_of(one.spec)
         )
+        for others in self._also:
+            others.seen(namespace, name, look)
 
 
 def _can(agent: Agent) -> bool:

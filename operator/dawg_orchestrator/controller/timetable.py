@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,9 +12,11 @@ from pydantic import ValidationError
 
 from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.planning.schedule import ScheduledRun, ScheduleFacts
+from dawg_orchestrator.planning.untested import BranchLook, wants_commits
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.model import parse_time
-from dawg_orchestrator.resources.schedule import ScheduleSpec, ScheduleStatus
+from dawg_orchestrator.resources.schedule import PastRun, ScheduleSpec, ScheduleStatus
+from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 JsonObject = dict[str, Any]
 ScheduleKey = tuple[str, str]  # namespace, name
@@ -44,21 +47,31 @@ class Schedule:
     trigger: str | None
     started: StartedRuns = field(default_factory=StartedRuns)  # shared by all versions of one Schedule
 
-    def facts(self, term: int, refused: str | None) -> ScheduleFacts:
-        """All that decides about it."""
+    @property
+    def past(self) -> list[PastRun]:
+        """Its runs as its status remembers them."""
+        return [run.past for run in self.started.by_uid.values()]
+
+    def facts(self, term: int, refused: str | None, branch: BranchLook, pool: str) -> ScheduleFacts:
+        """All that decides about it; ``pool`` is whose agents look at its branch."""
         return ScheduleFacts(
             namespace=self.namespace, name=self.name, uid=self.uid, generation=self.generation, created=self.created,
             term=term, spec=self.spec, written=self.status, runs=tuple(self.started.by_uid.values()),
-            trigger=self.trigger, refused=refused,
+            trigger=self.trigger, refused=refused, branch=branch, pool=pool,
         )  # fmt: skip
 
 
 class Timetable:
-    """All Schedules; ``wake`` is called with those that should be looked at."""
+    """All Schedules; ``wake`` is called with those that should be looked at.
 
-    def __init__(self, wake: Callable[[ScheduleKey], None]) -> None:
+    ``asks_anew`` is called with a namespace whose Schedules may want to know something else of repositories.
+    """
+
+    def __init__(
+        self, wake: Callable[[ScheduleKey], None], asks_anew: Callable[[str], None] = lambda _namespace: None
+    ) -> None:
         self.schedules: dict[ScheduleKey, Schedule] = {}
-        self._wake = wake
+        self._wake, self.asks_anew = wake, asks_anew
 
     def see(self, obj: JsonObject) -> None:
         """A Schedule as listed or watched; one that the schema was got around for counts as gone."""
@@ -79,11 +92,17 @@ class Timetable:
 
     def drop(self, namespace: str, name: str) -> None:
         """A Schedule is gone; its runs go by ownership."""
-        self.schedules.pop((namespace, name), None)
+        gone = self.schedules.pop((namespace, name), None)
+        if gone is not None and wants_commits(gone.spec):
+            self.asks_anew(namespace)
 
     def names_in(self, namespace: str) -> set[str]:
         """All Schedules of a namespace."""
         return {name for where, name in self.schedules if where == namespace}
+
+    def wake(self, schedule: Schedule) -> None:
+        """What decides about it has changed."""
+        self._wake((schedule.namespace, schedule.name))
 
     def wake_smart(self) -> None:
         """All Schedules whose starts depend on what history says."""
@@ -131,6 +150,9 @@ def schedule_of(metadata: Mapping[str, Any]) -> ScheduleKey | None:
 
 def scheduled_run(obj: JsonObject) -> ScheduledRun:
     """A TestRun as its Schedule knows it."""
-    metadata = obj["metadata"]
-    verdict = (obj.get("status") or {}).get("verdict")
-    return ScheduledRun(metadata["name"], metadata["uid"], parse_time(metadata["creationTimestamp"]), verdict)
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    commit = (status.get("source") or {}).get("commit")
+    return ScheduledRun(
+        metadata["name"], metadata["uid"], parse_time(metadata["creationTimestamp"]), status.get("verdict"),
+        commit if isinstance(commit, str) and re.match(FULL_COMMIT_PATTERN, commit) else None,
+    )  # fmt: skip

@@ -62,9 +62,14 @@ def is_met(expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: 
 def worked_out(
     field: str, expression: str, tasks: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Any]
 ) -> Any:
+    """The value of an expression over tasks; InvalidSpec when it has none."""
+    return evaluated(field, expression, {"tasks": dict(tasks), "params": dict(parameters)})
+
+
+def evaluated(field: str, expression: str, variables: Mapping[str, Any]) -> Any:
     """The value of an expression; InvalidSpec when it has none."""
     try:
-        return _program(expression).execute({"tasks": dict(tasks), "params": dict(parameters)})
+        return _program(expression).execute(dict(variables))
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         told = f"{expression!r} cannot be evaluated: {type(error).__name__}: {str(error)[:300]}"
         raise InvalidSpec(field, told) from error

@@ -8,16 +8,17 @@ its creation and that note starts none twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from dawg_orchestrator.planning.mergequeue import is_meant, queue_trigger, queued
 from dawg_orchestrator.planning.triggers import AskedRun, declared
+from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.globs import matches_any
 from dawg_orchestrator.resources.names import BUILTIN_POOL, short_hash, triggered_name
-from dawg_orchestrator.resources.protocol import MAX_WATCH_GLOBS, Change, Watch
+from dawg_orchestrator.resources.protocol import MAX_WATCH_GLOBS, Change, Untested, Watch
 from dawg_orchestrator.resources.pulls import PullsSeen
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.workflow import GitTrigger, RepositoryTrigger, TriggerGate, WorkflowSpec
@@ -35,6 +36,7 @@ class Look:
     branches: Mapping[str, str] | None = None  # None: nobody has looked yet
     changes: Mapping[tuple[str, str], Change] = field(default_factory=dict)  # by branch and commit
     left_out: int = 0
+    untested: Sequence[Untested] = ()
     problem: tuple[Reason, str] | None = None
     pulls: PullsSeen | None = None  # where a watch is of pull requests
 
@@ -71,7 +73,7 @@ def git_triggers(spec: WorkflowSpec) -> dict[str, list[GitTrigger]]:
 
 def watch_id(trigger: GitTrigger) -> str:
     """What two triggers share that look at the same repository with the same credentials."""
-    return short_hash("watch", trigger.url, secret_of(trigger) or "")
+    return names.watch_id(trigger.url, secret_of(trigger))
 
 
 def secret_of(trigger: RepositoryTrigger) -> str | None:

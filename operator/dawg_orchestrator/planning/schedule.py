@@ -2,6 +2,7 @@
 
     settledUntil ──► due times ──► the last one, within its deadline: a TestRun named after it
                               ├──► every other one: status.missed, with its reason
+                              │    (also the last one, where ``when`` is false)
                               └──► not yet, where a smart Schedule has chosen a later start within its window
 
 A run's name is made of its due time, so creating it twice is impossible, and a due time is settled on status only when
@@ -11,19 +12,28 @@ its run exists. So each one starts exactly one run or is recorded, whoever leads
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.planning.cron import check_cron, due_times
+from dawg_orchestrator.planning.untested import (
+    BranchLook,
+    check_when,
+    last_ended,
+    remembered,
+    watching,
+    why_not_now,
+    why_now,
+)
 from dawg_orchestrator.planning.window import Choice, Choose, expected_start, is_due, unlearnt, waiting_since
 from dawg_orchestrator.resources.conditions import read_conditions, set_condition
 from dawg_orchestrator.resources.model import format_duration, format_time, parse_time
-from dawg_orchestrator.resources.names import scheduled_name, triggered_name
+from dawg_orchestrator.resources.names import BUILTIN_POOL, scheduled_name, triggered_name
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.schedule import MAX_ACTIVE, MAX_MISSED, MissedFiring, ScheduleSpec
+from dawg_orchestrator.resources.schedule import MAX_ACTIVE, MAX_MISSED, MissedFiring, PastRun, ScheduleSpec
 from dawg_orchestrator.resources.verdict import GREEN
 
 _AT_A_LOOK = 500  # due times after a long absence: others want to be looked at, too
@@ -32,12 +42,18 @@ _AN_INSTANT = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class ScheduledRun:
-    """A TestRun that the schedule has started; ``verdict`` once it has one."""
+    """A TestRun that the schedule has started; ``verdict`` once it has one, ``commit`` once it is known."""
 
     name: str
     uid: str
     created: datetime
     verdict: str | None = None
+    commit: str | None = None
+
+    @property
+    def past(self) -> PastRun:
+        """As its Schedule remembers it."""
+        return PastRun(name=self.name, created=self.created, verdict=self.verdict, commit=self.commit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,13 @@ class ScheduleFacts:
     runs: Sequence[ScheduledRun]
     trigger: str | None = None  # the annotation by which people start it
     refused: str | None = None  # what the cluster said to the last run, when it did not accept it
+    branch: BranchLook = field(default_factory=BranchLook)  # what came since the last run's commit
+    pool: str = BUILTIN_POOL  # whose agents look at the branch
+
+    @property
+    def past(self) -> list[PastRun]:
+        """The runs as a Schedule remembers them."""
+        return [run.past for run in self.runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,7 @@ class StartRun:
     due: datetime | None
     trigger: str | None = None
     start: datetime | None = None  # when it was to start, if it is due
+    because: str | None = None  # what waits to be tested, where that decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +131,7 @@ def plan_schedule(facts: ScheduleFacts, now: datetime, choose: Choose = unlearnt
     fired = [time for time in due if _run_of(facts, time) is not None]  # but not yet written
     waits = bool(due) and not more and due[-1] not in fired and begin(due[-1]).start > now
     come = due[:-1] if waits else due
-    begun = {time: begin(time).start for time in come[-1:] if not more}
+    begun = {time: begin(time) for time in come[-1:] if not more}
     missed, start = _sort(facts, [time for time in come if time not in fired], now, begun)
     missed = [*_withdrawn(facts, unfit is None, now), *missed]
     pressed = facts.trigger if facts.trigger and facts.trigger != facts.written.get("lastTrigger") else None
@@ -131,24 +155,22 @@ def _why_unfit(spec: ScheduleSpec) -> tuple[Reason, str] | None:
     """Why no time is ever due; None when all is well."""
     try:
         check_cron(spec.cron, spec.timezone)
+        if spec.when is not None:
+            check_when(spec.when)
     except InvalidSpec as error:
         return Reason.INVALID_SPEC, str(error)
-    if spec.when is not None:
-        told = "spec.when: conditions need commits, which this release does not watch; remove the field"
-        return Reason.NOT_AVAILABLE, told
-    if spec.smart is not None and spec.smart.objective == "Risk":
-        told = "spec.smart.objective: Risk needs commits, which this release does not watch; use Quiet or Staleness"
-        return Reason.NOT_AVAILABLE, told
     return None
 
 
 def _starts(
-    facts: ScheduleFacts, start: datetime | None, begun: Mapping[datetime, datetime], pressed: str | None
+    facts: ScheduleFacts, start: datetime | None, begun: Mapping[datetime, Choice], pressed: str | None
 ) -> list[ScheduleAction]:
     """What has to be done so that these start."""
     actions: list[ScheduleAction] = []
     if start is not None:
-        actions.append(StartRun(scheduled_name(facts.name, facts.uid, start), start, start=begun[start]))
+        because = why_now(facts.spec, facts.branch, begun[start].reason)
+        name = scheduled_name(facts.name, facts.uid, start)
+        actions.append(StartRun(name, start, start=begun[start].start, because=because))
     if pressed is not None and facts.refused is None:
         actions.append(StartRun(triggered_name(facts.name, facts.uid, pressed), None, pressed))
     if actions and facts.spec.concurrency_policy == "Replace":
@@ -194,7 +216,7 @@ def _due_until(spec: ScheduleSpec, since: datetime, now: datetime) -> Iterator[d
 
 
 def _sort(
-    facts: ScheduleFacts, due: Sequence[datetime], now: datetime, begun: Mapping[datetime, datetime]
+    facts: ScheduleFacts, due: Sequence[datetime], now: datetime, begun: Mapping[datetime, Choice]
 ) -> tuple[list[MissedFiring], datetime | None]:
     """Whether the latest due time (in ``begun``: when it was to start) starts a run; all others with their reasons."""
     spec = facts.spec
@@ -203,7 +225,8 @@ def _sort(
     if spec.suspend:
         return [_skipped(due, Reason.SUSPENDED, "set spec.suspend: false")], None
     deadline = spec.starting_deadline
-    late = [time for time in due if deadline is not None and now - begun.get(time, time) > deadline]
+    starts = {time: choice.start for time, choice in begun.items()}
+    late = [time for time in due if deadline is not None and now - starts.get(time, time) > deadline]
     in_time = due[len(late) :]
     missed = []
     if late:
@@ -219,6 +242,9 @@ def _sort(
     if active and spec.concurrency_policy == "Forbid":
         told = f"run {active[0]} had not ended; set concurrencyPolicy to Allow or Replace to start all the same"
         return [*missed, _skipped(last, Reason.STILL_ACTIVE, told)], None
+    idle = why_not_now(spec, facts.branch, last_ended(facts.past, facts.written))
+    if idle is not None:
+        return [*missed, _skipped(last, *idle)], None
     if facts.refused is not None:
         return [*missed, _skipped(last, Reason.RUN_REFUSED, facts.refused)], None
     return missed, last[0]
@@ -268,6 +294,7 @@ def _status(
         "lastTrigger": pressed or facts.written.get("lastTrigger"),
         "active": sorted(active)[:MAX_ACTIVE],
         "missed": _remembered(facts.written, missed),
+        **remembered(facts.spec, facts.past, facts.written, facts.branch),
     }
     return {name: value for name, value in status.items() if value not in ([], None)}
 
@@ -305,7 +332,11 @@ def _conditions(
     if unfit is None and facts.spec.suspend:
         unfit = Reason.SUSPENDED, "set spec.suspend: false"
     reason, message = unfit or (Reason.SCHEDULED, Reason.SCHEDULED.sentence)
-    known = read_conditions(facts.written.get("conditions") or (), ("Ready",))
+    watched = watching(facts.spec, facts.branch, facts.pool) if unfit is None else None
+    kept = ("Ready",) if watched is None else ("Ready", "Watching")
+    known = read_conditions(facts.written.get("conditions") or (), kept)
     word = "False" if unfit is not None else "True"
     known = set_condition(known, "Ready", word, reason, message, generation=facts.generation, now=now)  # type: ignore[arg-type]
+    if watched is not None:
+        known = set_condition(known, "Watching", *watched, generation=facts.generation, now=now)  # type: ignore[arg-type]
     return [condition.wire() for condition in known]

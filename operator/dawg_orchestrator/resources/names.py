@@ -31,7 +31,7 @@ HOSTS = f"{GROUP}/hosts"  # annotation of a git Secret: hosts its credentials ma
 SCHEDULE = f"{GROUP}/schedule"  # label on the runs that a Schedule started: its name, or a hash of a longer one
 DUE = f"{GROUP}/due"  # annotation on such a run: the time that it was due
 TRIGGER = f"{GROUP}/trigger"  # annotation on a Schedule: anything new starts a run now; on that run: what it was
-TRIGGERED_BY = f"{GROUP}/triggered-by"  # annotation on a run that a trigger started: its kind and what came, for people
+TRIGGERED_BY = f"{GROUP}/triggered-by"  # annotation on a run that a trigger or commits started: what came, for people
 PARENT = f"{GROUP}/parent-uid"  # label on a run that a step or a trigger of another one asked for: that one's uid
 PARENT_TASK = f"{GROUP}/parent-task"  # annotation on such a run: the index of the step's task; none: a trigger
 # annotation on a run that a step has started: its place, from 1, among those that are likely to fail. Who may create
@@ -63,6 +63,11 @@ _RUN_PART = 40
 def short_hash(*parts: object) -> str:
     """Ten hexadecimal digits that stand for the parts; the separator keeps ('a-b', 'c') and ('a', 'b-c') apart."""
     return hashlib.sha256("\x00".join(str(part) for part in parts).encode()).hexdigest()[:10]
+
+
+def watch_id(url: str, secret: str | None) -> str:
+    """What names the looks at a repository with the credentials of a Secret, whoever asks for them."""
+    return short_hash("watch", url, secret or "")
 
 
 def child_name(run_name: str, run_uid: str, key: str, attempt: int) -> str:

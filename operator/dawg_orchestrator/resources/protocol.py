@@ -33,6 +33,9 @@ MAX_BRANCHES = 500  # of one repository, that a watch follows
 MAX_BRANCH_NAME = 256
 MAX_WATCH_GLOBS = 256
 MAX_CHANGED_FILES = 500  # that are named; beyond that nobody knows what has changed
+MAX_COUNTED = 1000  # commits; so many may be more
+MAX_SINCE = 200  # questions for commits of one repository
+MAX_AUTHORS = 20
 
 Slots = Annotated[int, Field(ge=0, le=MAX_SLOTS)]
 
@@ -247,6 +250,13 @@ class Drain(Model):
     undo: bool = False
 
 
+class Since(Model):
+    """Count the commits that a branch has (``HEAD``: the default one) since ``commit``; without it, say where it is."""
+
+    revision: str = Field(max_length=MAX_BRANCH_NAME)
+    commit: str | None = Field(default=None, pattern=FULL_COMMIT_PATTERN)
+
+
 class Watch(Model):
     """Look at a repository's branches now and then, or at its pull requests, and say what is new."""
 
@@ -257,6 +267,7 @@ class Watch(Model):
     every: Duration
     known: dict[str, str] = Field(default_factory=dict)  # branch → commit that needs no telling again
     pulls: PullsAsked | None = None  # look at these instead; known is then by number where each stood
+    since: list[Since] = Field(default_factory=list, max_length=MAX_SINCE)
 
 
 class Duties(Model):
@@ -278,6 +289,24 @@ class Change(Model):
     files: list[Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=MAX_CHANGED_FILES)
 
 
+class Untested(Model):
+    """Where a branch is (``head``; none: there is no such branch), and what it has that ``since`` has not.
+
+    ``rewritten``: the branch no longer contains ``since``. Without ``files`` nobody can say which have changed.
+    """
+
+    revision: str = Field(max_length=MAX_BRANCH_NAME)
+    since: str | None = Field(default=None, pattern=FULL_COMMIT_PATTERN)
+    head: str | None = Field(default=None, pattern=FULL_COMMIT_PATTERN)
+    commits: int = Field(default=0, ge=0, le=MAX_COUNTED)  # MAX_COUNTED: so many or more
+    rewritten: bool = False
+    files: list[Annotated[str, Field(max_length=4096)]] | None = Field(default=None, max_length=MAX_CHANGED_FILES)
+    authors: list[Annotated[str, Field(max_length=256)]] = Field(default_factory=list, max_length=MAX_AUTHORS)
+    parents: list[Annotated[str, Field(pattern=FULL_COMMIT_PATTERN)]] = Field(default_factory=list, max_length=64)
+    author: str = Field(default="", max_length=256)  # of head, as is the message
+    message: str = Field(default="", max_length=1024)
+
+
 class Sighting(Model):
     """What a look at a repository found: the branches that were asked for, or why there are none."""
 
@@ -289,6 +318,7 @@ class Sighting(Model):
     left_out: int = Field(default=0, ge=0)  # branches beyond the most that are followed
     changes: list[Change] = Field(default_factory=list, max_length=MAX_BRANCHES)
     pulls: PullsSeen | None = None
+    untested: list[Untested] = Field(default_factory=list, max_length=MAX_SINCE)
     reason: Reason | None = None
     message: str = Field(default="", max_length=1024)
 

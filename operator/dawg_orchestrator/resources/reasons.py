@@ -94,7 +94,7 @@ class Reason(StrEnum):
     FAIL_FAST = "FailFast", "Another task of the run failed and failFast is set."
     NEED_NOT_PASSED = "NeedNotPassed", "A task that this one needs did not pass."
     NEED_SKIPPED = "NeedSkipped", "A task that this one needs was skipped by its condition."
-    CONDITION_FALSE = "ConditionFalse", "The task's condition is false."
+    CONDITION_FALSE = "ConditionFalse", "The condition of the task, or of the Schedule, is false."
     NOTHING_FAILED = "NothingFailed", "The task is for when something fails, and nothing did."
     NOTHING_RAN = "NothingRan", "Every task was skipped."
 
@@ -129,7 +129,7 @@ class Reason(StrEnum):
 
     # Workflows
     WORKFLOW_READY = "WorkflowReady", "Runs of the Workflow can be carried out."
-    WATCHING = "Watching", "The repositories of the Workflow's triggers are looked at."
+    WATCHING = "Watching", "The repositories that the object asks for are looked at."
     TOO_MANY_BRANCHES = "TooManyBranches", "More branches match the Workflow's triggers than are followed."
     FORGE_SECRET_MISSING = "ForgeSecretMissing", "No forge Secret of the pool may be used to read the pull requests."
     NO_MERGE_COMMIT = "NoMergeCommit", "The forge makes no merge commits, which the Workflow asks to be tested."
@@ -141,6 +141,7 @@ class Reason(StrEnum):
     OVERTAKEN = "Overtaken", "A later due time had come as well; only the last one starts a run."
     WITHDRAWN = "Withdrawn", "The schedule was changed while the due time waited for its start, and no longer names it."
     STILL_ACTIVE = "StillActive", "The run of an earlier due time had not ended, and concurrencyPolicy is Forbid."
+    NO_NEW_COMMITS = "NoNewCommits", "The branch has no commit that the schedule's last run has not tested."
     RUN_REFUSED = "RunRefused", "The cluster does not accept the run that the schedule describes."
 
     # Pools

@@ -14,7 +14,8 @@ from dawg_orchestrator.resources.testrun import TestRunSpec
 class Smart(Model):
     """Move the start within the window after each due time to where it does most good, say why, and learn from it.
 
-    Quiet: when the pool is least busy. Staleness: as soon as a slot is likely to be free. Risk: not available yet.
+    Quiet: when the pool is least busy. Staleness: as soon as a slot is likely to be free. Risk: as soon as commits of
+    high risk wait for a test, else at the window's end.
     """
 
     window: Duration
@@ -64,8 +65,28 @@ class MissedFiring(Model):
     message: str = Field(default="", max_length=1024)
 
 
+class PastRun(Model):
+    """What a Schedule remembers of a run when the run is gone."""
+
+    name: str = Field(max_length=253)
+    created: Time
+    verdict: str | None = Field(default=None, max_length=64)
+    commit: str | None = Field(default=None, max_length=64)
+
+
+class SeenBranch(Model):
+    """Where the branch was when it was looked at last, and how many commits the last run had not tested."""
+
+    head: str = Field(max_length=64)
+    commits_since: int = Field(ge=0)  # 1000: so many or more
+
+
 class ScheduleStatus(Model):
-    """What fired last, what fires next; ``predictedStart`` is when the run of ``nextScheduleTime`` starts, and why."""
+    """What fired last, what fires next; ``predictedStart`` is when the run of ``nextScheduleTime`` starts, and why.
+
+    The last three fields belong to Schedules with ``when`` or objective Risk: the last run that tested a commit, the
+    last one that ended, and their branch.
+    """
 
     term: int | None = None
     observed_generation: int | None = None
@@ -77,6 +98,9 @@ class ScheduleStatus(Model):
     active: list[Annotated[str, Field(max_length=253)]] = Field(default_factory=list, max_length=MAX_ACTIVE)
     missed: list[MissedFiring] = Field(default_factory=list, max_length=MAX_MISSED)
     last_trigger: str | None = Field(default=None, max_length=253)
+    tested: PastRun | None = None
+    last_ended: PastRun | None = None
+    branch: SeenBranch | None = None
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,

@@ -235,6 +235,17 @@ def test_schedules_say_when_they_fire_what_they_missed_and_why_they_do_not_fire(
     assert "has no Schedule" in text_of(schedules_view([], "team", NOON))
 
 
+def test_a_schedule_that_goes_by_commits_says_what_is_known_of_its_branch() -> None:
+    def shown(status: str, reason: str, message: str) -> str:
+        ready = {"type": "Ready", "status": "True", "reason": "Scheduled", "message": "soon"}
+        watching = {"type": "Watching", "status": status, "reason": reason, "message": message}
+        one = {"metadata": {"name": "n"}, "spec": {"cron": ["0 2 * * *"]}, "status": {"conditions": [ready, watching]}}
+        return line_with("0 2", schedules_view([one], "team", NOON))
+
+    assert shown("True", "Watching", "main is at 1a2b: no commit").endswith("Scheduled main is at 1a2b: no commit")
+    assert shown("False", "SourceRefused", "no access").endswith("Scheduled SourceRefused: no access")
+
+
 def test_a_smart_schedule_says_when_it_is_expected_to_start_and_why_then() -> None:
     ready = {"type": "Ready", "status": "True", "reason": "Scheduled", "message": "soon"}
     status = {"nextScheduleTime": "2026-05-01T12:00:00Z", "predictedStart": "2026-05-01T13:05:00Z",

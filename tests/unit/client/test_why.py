@@ -134,8 +134,8 @@ def test_every_reason_of_a_task_or_a_wait_has_a_remedy_unless_it_needs_none() ->
         "TestsPassed", "Flaky", "NotSeen", "Seen", "Running", "TestsPending", "MergeAllowed", "MergeBlocked",
         "AgentsReady", "AgentsStarting", "WithinLimits", "AtMaximum", "ScaledUp", "ScaledDown", "PoolNotFound",
         "InputMissing", "ReportNotDelivered", "CollectFailed", "ResolvingRevision",
-        "Scheduled", "Suspended", "DeadlinePassed", "Overtaken", "Withdrawn", "StillActive", "RunRefused",
-        "StepDone", "WorkflowReady", "Watching", "TooManyBranches", "ForgeSecretMissing", "NoMergeCommit",
+        "Scheduled", "Suspended", "DeadlinePassed", "Overtaken", "Withdrawn", "StillActive", "NoNewCommits",
+        "RunRefused", "StepDone", "WorkflowReady", "Watching", "TooManyBranches", "ForgeSecretMissing", "NoMergeCommit",
     }  # fmt: skip
 
     bare = [

@@ -10,6 +10,7 @@ import pytest
 from dawg_orchestrator.client.view_workflows import workflow_view, workflows_view
 from dawg_orchestrator.client.workflows import Asked, prefix, run_of
 from dawg_orchestrator.errors import InvalidSpec
+from dawg_orchestrator.resources.names import watch_id
 from dawg_orchestrator.resources.testrun import TestRunSpec
 from unit.client.runs import a_workflow
 from unit.client.test_views import line_with, text_of
@@ -57,6 +58,22 @@ def test_a_description_shows_parameters_and_what_starts_it() -> None:
     assert line_with("push", view) == "started by a push to main, feature/* of https://git.example/a.git"
     merged = "started by a pull request into main of https://git.example/b.git, and its merge queue"
     assert line_with("b.git", view) == merged
+
+
+def test_what_was_seen_of_a_repository_is_shown_with_what_hinders() -> None:
+    url = "https://git.example/a.git"
+    triggers = [{"git": {"url": url, "credentialsSecretRef": {"name": "robot"}}}, {"git": {"url": "https://o.example"}}]
+    branches = {f"b{number}": f"{number}" * 40 for number in range(7)}
+    status = {
+        "triggers": {"git": {watch_id(url, "robot"): {"globs": "x", "branches": branches}}},
+        "conditions": [{"type": "Watching", "status": "False", "reason": "SourceRefused", "message": "no access"}],
+    }
+
+    view = workflow_view(a_workflow(triggers=triggers, status=status), NOON)
+
+    assert line_with("seen:", view).endswith("b3 at 333333333333, b4 at 444444444444, 2 more branches")
+    assert text_of(view).count("seen:") == 1
+    assert line_with("SourceRefused", view) == "not watching SourceRefused: no access"
 
 
 def test_starting_one_is_a_run_that_names_it() -> None:

@@ -11,11 +11,14 @@ import pytest
 
 from builders import NAMESPACE, NOON, a_task_spec
 from dawg_orchestrator.cluster.client import SCHEDULES, Cluster
+from dawg_orchestrator.controller.detected import Detected
 from dawg_orchestrator.controller.forecasts import Forecasts
 from dawg_orchestrator.controller.library import Library
 from dawg_orchestrator.controller.records import parse_pool
 from dawg_orchestrator.controller.scheduling import Scheduling
+from dawg_orchestrator.controller.standing import Standing
 from dawg_orchestrator.controller.timetable import Timetable
+from dawg_orchestrator.controller.untested import UntestedCommits
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError, Forbidden, Unavailable
 from dawg_orchestrator.learning.timing import NO_HISTORY, load_key
@@ -54,8 +57,11 @@ class World:
         self.let_go: set[str] = set()
         self.library = Library(lambda _: None, lambda _: None)
         self.forecasts = Forecasts(self.timetable, {(NAMESPACE, "default"): self.pool}, self.library)
+        untested = UntestedCommits(
+            self.timetable, self.library, Standing(self.library, {}, print, Detected()), Detected()
+        )
         self.scheduling = Scheduling(
-            cast("Cluster", self), self.timetable, self.forecasts, term, self.queue, lambda: self.now,
+            cast("Cluster", self), self.timetable, self.forecasts, untested, term, self.queue, lambda: self.now,
             lambda _namespace, name, _uid: self.let_go.add(name),
         )  # fmt: skip
         for schedule in self.api.all("schedules"):

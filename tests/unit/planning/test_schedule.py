@@ -177,8 +177,9 @@ def test_finished_runs_beyond_the_limits_are_forgotten_the_oldest_first() -> Non
     [
         ({"cron": ["61 * * * *"]}, "InvalidSpec", "spec.cron[0]"),
         ({"timezone": "Mars/Olympus"}, "InvalidSpec", "spec.timezone"),
-        ({"when": "commitsSince > 0"}, "NotAvailable", "spec.when"),
-        ({"smart": {"window": "2h", "objective": "Risk"}}, "NotAvailable", "spec.smart.objective"),
+        ({"when": "commitsSince >"}, "InvalidSpec", "spec.when: this is not a CEL expression"),
+        ({"when": "commits > 0"}, "InvalidSpec", "spec.when: 'commits > 0' cannot be evaluated"),
+        ({"when": "commitsSince"}, "InvalidSpec", "spec.when: 'commitsSince' gives 0; it must be true or false"),
     ],
 )
 def test_what_cannot_be_followed_says_so_and_is_left_alone(spec: dict[str, Any], reason: str, told: str) -> None:

@@ -177,7 +177,7 @@ def changed(facts: ScheduleFacts, **spec: Any) -> ScheduleFacts:
         pytest.param({"window": "1m"}, [DUE], [], id="a window that is over"),
         pytest.param({"cron": ["0 3 * * *"]}, [], [Reason.WITHDRAWN], id="another time"),
         pytest.param({"cron": ["*/2 * * * *"]}, [DUE], [], id="more times"),
-        pytest.param({"when": "commitsSince > 0"}, [], [Reason.WITHDRAWN], id="not to be followed"),
+        pytest.param({"when": "commitsSince >"}, [], [Reason.WITHDRAWN], id="not to be followed"),
         pytest.param({"suspend": True}, [], [Reason.SUSPENDED], id="suspended"),
     ],
 )
