@@ -270,7 +270,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a block without an analysis": (
         {"workflows": {"preReleaseTesting": {"enabled": True, "blockAt": "high"}}},
-        "blockAt needs workflows.preReleaseTesting.git",
+        "blockAt needs its git or pullRequests",
     ),
     "a misspelt word": ({"controler": {"replicas": 2}}, "controler"),
     "a misspelt word inside": ({"controller": {"replica": 2}}, "replica"),
