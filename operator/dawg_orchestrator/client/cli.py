@@ -14,6 +14,7 @@ from dawg_orchestrator.client import (
     approving,
     drawing,
     hooks_command,
+    overriding,
     rerunning,
     running,
     scheduling,
@@ -147,6 +148,10 @@ _add(
     "dawg approve checkout-x7k2p",
     "dawg approve checkout-x7k2p release --reason 'seen on staging'",
     "dawg approve checkout-x7k2p --reject --reason 'wait for the fix'",
+)
+_add(
+    overriding.override,
+    "dawg override checkout-x7k2p --reason 'the site is down, see ticket 12'",
 )
 _add(
     rerunning.rerun,

@@ -33,6 +33,7 @@ def run_facts(desk: Desk, run: Run, now: datetime) -> RunFacts:
         started_at=run.started_at, commit=run.commit,
         written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
         workflow=run.workflow, workflow_revision=run.revision, rerun_of=run.rerun_of, approvals=run.approvals,
+        override=run.override,
         depth=run.depth, of_root=desk.of_root[run.root], **_of_steps(desk, run),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dawg_orchestrator.planning.graph import Graph
+from dawg_orchestrator.planning.overriding import Override
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.publishing import GateStand
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
@@ -111,6 +112,7 @@ class RunFacts:
     workflows: Mapping[str, WorkflowFact] = field(default_factory=dict)  # of the namespace; only where steps ask
     children: Mapping[int, tuple[ChildRun, ...]] = field(default_factory=dict)  # of an index; absent: not known yet
     approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
+    override: Override | None = None
     gate: GateStand | None = None  # of a run that has a gate: how publishing fares
     depth: int = 0  # how many runs stand above it
     of_root: int = 0  # unfinished runs that go back to the same one

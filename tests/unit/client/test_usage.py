@@ -14,7 +14,7 @@ from dawg_orchestrator.errors import Conflict, DawgError, Forbidden, Invalid, No
 
 COMMANDS = (
     "run", "wait", "status", "queue", "logs", "why", "cancel", "history", "metrics", "version", "workflows", "workflow",
-    "graph", "approve", "rerun", "schedules", "schedule",
+    "graph", "approve", "override", "rerun", "schedules", "schedule",
 )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ def dawg(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
         ("workflow", "a", "--timeout", "soon"),
         ("graph", "a", "--format", "svg"),
         ("approve",),
+        ("override", "a"),
+        ("override", "a", "--reason", "ok"),
         ("rerun", "a", "--timeout", "soon"),
         ("run", "-f", "-", "--image", "alpine"),
     ],
