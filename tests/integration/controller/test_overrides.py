@@ -1,4 +1,4 @@
-"""Overrides of finished runs are found on a real apiserver: what was said before the watch, and what is said under it."""
+"""Overrides of finished runs are found on a real apiserver, be they said before the watch or under it."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ def override(cluster: RealCluster, name: str) -> None:
     cluster.done("annotate", "testruns.dawg.dev", name, f"{OVERRIDE}=Allowed by lead: the site is down")
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(holds: Callable[[], bool], news: asyncio.Event) -> None:
     async with asyncio.timeout(30):
         while not holds():
-            await asyncio.sleep(0.05)
+            await news.wait()
+            news.clear()
 
 
 async def test_of_all_runs_the_finished_ones_that_block_and_are_overridden_are_found(
@@ -61,16 +62,17 @@ async def test_of_all_runs_the_finished_ones_that_block_and_are_overridden_are_f
     passed, goes_on = a_run(cluster, verdict="Passed", mergeBlocked=False), a_run(cluster)
     for name in (before, passed, goes_on):
         override(cluster, name)
-    overrides = Overrides(lambda _namespace: None)
+    news = asyncio.Event()
+    overrides = Overrides(lambda _namespace: news.set())
     found = lambda: set(overrides.due(cluster.namespace).values())  # noqa: E731
     watching = asyncio.create_task(watch_blocked(apiserver, [cluster.namespace], overrides))
     try:
-        await until(lambda: found() == {before})
+        await until(lambda: found() == {before}, news)
         override(cluster, later)
-        await until(lambda: found() == {before, later})
+        await until(lambda: found() == {before, later}, news)
         cluster.done("patch", "testruns.dawg.dev", goes_on, "--subresource=status", "--type=merge",
                      "-p", _json({"verdict": "Failed"}))  # fmt: skip
-        await until(lambda: found() == {before, later, goes_on})
+        await until(lambda: found() == {before, later, goes_on}, news)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
