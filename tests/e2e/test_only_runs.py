@@ -16,7 +16,7 @@ from recorder import Recorder
 from releases import Release, release_beside
 from stories import Story, task
 
-COMMIT = "a" * 40
+COMMITS = [letter * 40 for letter in "abcd"]  # the newest run for a commit decides, so each story has one of its own
 TOKENS = {name: f"{name}-token-4711" for name in ("forge", "git", "chat", "hook")}
 OVERRIDE, APPROVAL = "override.dawg.dev/gate", "approval.dawg.dev/ask"
 NO_RETRY = {"infra": {"limit": 0}}
@@ -101,8 +101,8 @@ def a_run(spec: JsonObject, **metadata: Any) -> JsonObject:
             "metadata": {"generateName": "some-", **metadata}, "spec": spec}  # fmt: skip
 
 
-def of_the_workflow(url: str, *, gate: bool = True) -> JsonObject:
-    spec: JsonObject = {"workflowRef": {"name": "checks"}, "source": {"git": {"url": url, "revision": COMMIT}}}
+def of_the_workflow(url: str, commit: str = COMMITS[0], *, gate: bool = True) -> JsonObject:
+    spec: JsonObject = {"workflowRef": {"name": "checks"}, "source": {"git": {"url": url, "revision": commit}}}
     return {**spec, "gate": {"repository": "shop/web", "context": "dawg/checks"}} if gate else spec
 
 
@@ -115,10 +115,11 @@ def test_the_recorder_sees_a_token_that_is_sent_where_it_belongs(place: Place) -
 
 def test_no_gate_is_opened_nor_anything_else_than_runs_created(place: Place) -> None:
     mallory, me = place.mallory, place.mallory.name
-    run = place.lead.creates(a_run(of_the_workflow(f"{place.theirs}/shop/web.git")))
+    gated = of_the_workflow(f"{place.theirs}/shop/web.git", COMMITS[1])
+    ungated = of_the_workflow(f"{place.theirs}/shop/web.git", COMMITS[1], gate=False)
+    run = place.lead.creates(a_run(gated))
     create = ("create", "-f", "-")
 
-    gated = of_the_workflow(f"{place.theirs}/shop/web.git")
     assert "needs the verb gate" in mallory.is_refused(*create, manifest=a_run(gated))
     for marks in (
         {"labels": {"dawg.dev/parent-uid": "u", "dawg.dev/root-uid": "u", "dawg.dev/schedule": "nightly"}},
@@ -136,7 +137,6 @@ def test_no_gate_is_opened_nor_anything_else_than_runs_created(place: Place) -> 
     ):
         mallory.is_refused("annotate", "testruns.dawg.dev", run, f"{annotation}={said}")
         mallory.is_refused(*create, manifest=a_run(gated, annotations={annotation: said}))
-        ungated = of_the_workflow(f"{place.theirs}/shop/web.git", gate=False)
         mallory.is_refused(*create, manifest=a_run(ungated, annotations={annotation: said}))
     passed = json.dumps({"status": {"verdict": "Passed", "mergeBlocked": False, "gate": {"state": "Open"}}})
     mallory.is_refused("patch", "testruns.dawg.dev", run, "--subresource=status", "--type=merge", "-p", passed)
@@ -192,7 +192,7 @@ def test_no_credential_is_sent_to_another_host(place: Place) -> None:
     runs = [
         place.mallory.creates(a_run({
             "tasks": [made],
-            "source": {"git": {"url": url, "revision": COMMIT, "credentialsSecretRef": {"name": secret}}},
+            "source": {"git": {"url": url, "revision": COMMITS[0], "credentialsSecretRef": {"name": secret}}},
         }))
         for secret in ("git", "forge", "chat")
         for url in (f"http://{elsewhere}/shop/web.git", f"http://{theirs}@{elsewhere}/shop/web.git")
@@ -202,7 +202,7 @@ def test_no_credential_is_sent_to_another_host(place: Place) -> None:
     odds = [
         place.mallory.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps(a_run({
             "tasks": [task(retry=NO_RETRY)],
-            "source": {"git": {"url": odd, "revision": COMMIT, "credentialsSecretRef": {"name": "git"}}},
+            "source": {"git": {"url": odd, "revision": COMMITS[0], "credentialsSecretRef": {"name": "git"}}},
         })))
     ]  # fmt: skip
 
@@ -239,8 +239,8 @@ def test_no_step_sends_what_its_agents_hold_to_another_host(place: Place) -> Non
 
 def test_of_a_commit_on_another_host_nothing_is_published(place: Place) -> None:
     url = f"{place.elsewhere}/shop/web.git"
-    plain = place.mallory.creates(a_run(of_the_workflow(url, gate=False)))
-    gated = place.lead.creates(a_run(of_the_workflow(url)))
+    plain = place.mallory.creates(a_run(of_the_workflow(url, COMMITS[3], gate=False)))
+    gated = place.lead.creates(a_run(of_the_workflow(url, COMMITS[3])))
 
     eventually(
         lambda: (place.story.status(gated).get("gate") or {}).get("reason") == "GateNotAllowed", within=90,
@@ -251,8 +251,7 @@ def test_of_a_commit_on_another_host_nothing_is_published(place: Place) -> None:
 
 
 def test_who_may_gate_overrides_in_their_own_name_and_who_may_not_is_told_so(place: Place) -> None:
-    gated = of_the_workflow(f"{place.theirs}/shop/web.git")
-    gated["source"]["git"]["revision"] = "b" * 40
+    gated = of_the_workflow(f"{place.theirs}/shop/web.git", COMMITS[2])
     run, namespace = place.lead.creates(a_run(gated)), place.release.namespace
     place.story.change("testruns.dawg.dev", run, cancelled=True)
     assert place.story.then_finishes(run)["mergeBlocked"]

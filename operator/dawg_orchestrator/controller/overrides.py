@@ -16,9 +16,9 @@ import structlog
 
 from dawg_orchestrator.cluster import carry_out
 from dawg_orchestrator.cluster.client import TESTRUNS, Cluster, WatchExpired
-from dawg_orchestrator.cluster.observe import BLOCKED
+from dawg_orchestrator.cluster.observe import BLOCKED, FINISHED
 from dawg_orchestrator.controller.versions import version_of
-from dawg_orchestrator.errors import ClusterError, Conflict, NotFound
+from dawg_orchestrator.errors import ClusterError, Conflict, Invalid, NotFound
 from dawg_orchestrator.planning.overriding import CONDITION, overruled_status, read_override
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.conditions import read_conditions, transitions
@@ -42,7 +42,7 @@ class Overrides:
         self._names: dict[str, dict[str, str]] = {}  # by namespace: uid → name
 
     def see(self, obj: JsonObject) -> None:
-        """A finished run whose merge is blocked; its metadata is enough."""
+        """A finished run; its metadata is enough."""
         metadata = obj["metadata"]
         if names.OVERRIDE in (metadata.get("annotations") or {}):
             self._names.setdefault(metadata["namespace"], {})[metadata["uid"]] = metadata["name"]
@@ -64,10 +64,16 @@ class Overruler:
         self._cluster, self._desk, self._clock = cluster, desk, clock
 
     async def look(self, namespace: str) -> None:
-        """Rule on all that wait."""
+        """Rule on all that wait; what could not be written is tried again, after the others."""
+        failed: ClusterError | None = None
         for uid, name in self._desk.overrides.due(namespace).items():
-            await self._rule(namespace, uid, name)
-            self._desk.overrides.ruled(namespace, uid)
+            try:
+                await self._rule(namespace, uid, name)
+                self._desk.overrides.ruled(namespace, uid)
+            except ClusterError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _rule(self, namespace: str, uid: str, name: str) -> None:
         for _ in range(_TRIES):
@@ -116,16 +122,16 @@ async def watch_blocked(cluster: Cluster, namespaces: Iterable[str], overrides: 
 
 
 async def _watch_namespace(cluster: Cluster, namespace: str, overrides: Overrides) -> None:
-    version, pause = "", _SHORTEST_PAUSE
+    version, pause, which = "", _SHORTEST_PAUSE, BLOCKED
     while True:
         try:
             if not version:
                 listed = ""
-                async for page, listed in cluster.pages(TESTRUNS, namespace, BLOCKED, metadata_only=True):  # noqa: B007
+                async for page, listed in cluster.pages(TESTRUNS, namespace, which, metadata_only=True):  # noqa: B007
                     for obj in page:
                         overrides.see(obj)
                 version = listed
-            async for kind, obj in cluster.watch(TESTRUNS, namespace, version, BLOCKED, metadata_only=True):
+            async for kind, obj in cluster.watch(TESTRUNS, namespace, version, which, metadata_only=True):
                 if kind not in ("DELETED", "BOOKMARK"):
                     overrides.see(obj)
                 version, pause = obj["metadata"]["resourceVersion"], _SHORTEST_PAUSE
@@ -133,5 +139,7 @@ async def _watch_namespace(cluster: Cluster, namespace: str, overrides: Override
             version = ""
         except ClusterError as error:
             log.warning("the watch of blocked testruns broke", namespace=namespace, error=str(error)[:300])
+            if isinstance(error, Invalid):  # definitions of an older release, by which no one can ask for these alone
+                version, which = "", FINISHED
         await asyncio.sleep(pause)
         pause = min(_LONGEST_PAUSE, 2 * pause)

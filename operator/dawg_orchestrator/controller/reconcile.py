@@ -113,8 +113,8 @@ class Reconciler:
         elif key.kind == "Duties":
             self._look_again(key, await self._duties.look(key.namespace))
         elif key.kind == "Gates":
-            await self._overruler.look(key.namespace)  # before: what it writes, the publisher must not have read
             self._look_again(key, await self._publisher.look(key.namespace))
+            await self._overruler.look(key.namespace)  # one that cannot be ruled on holds nothing else up
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:

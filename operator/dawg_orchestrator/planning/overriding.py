@@ -49,7 +49,12 @@ def read_override(obj: JsonObject) -> Override | None:
     if text is None:
         return None
     by, _, reason = str(text).removeprefix(_WORDS).partition(": ")
-    if not str(text).startswith(_WORDS) or not by or len(by) > 256 or _REASON.fullmatch(reason) is None:
+    if (
+        not str(text).startswith(_WORDS)
+        or not by.isprintable()
+        or not 0 < len(by) <= 256
+        or _REASON.fullmatch(reason) is None
+    ):
         return Override(flaw=f"the annotation {OVERRIDE} does not count: {_FORM}")
     if not ((obj.get("spec") or {}).get("workflowRef") or {}).get("name"):
         return Override(by, reason, "a run with tasks of its own decides over no merge; override a run of a Workflow")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from builders import NAMESPACE
 from dawg_orchestrator.controller.desk import Peer
 from dawg_orchestrator.controller.workqueue import Key
-from dawg_orchestrator.errors import Conflict, NotFound, Unavailable
+from dawg_orchestrator.errors import Conflict, Invalid, NotFound, Unavailable
 from dawg_orchestrator.resources import names
 from dawg_orchestrator.resources.protocol import Hello, LeaseId, Publish, Published
 from dawg_orchestrator.resources.reasons import Reason
@@ -413,6 +413,22 @@ async def test_another_leader_finds_an_override_and_knows_at_once_who_decides() 
 
     assert not any(message.state == "success" for _, message in made.sent)
     assert made.forge.shows[COMMITS[0]] == "pending"
+
+
+async def test_an_override_that_cannot_be_written_holds_no_other_and_no_gate_up() -> None:
+    made = Gated()
+    runs = [made.create(commit) for commit in COMMITS]
+    for run in runs:
+        made.say(run, "Rejected")
+    await made.settle()
+    for run in runs:
+        made.override(run)
+
+    made.api.before = fails(Invalid("no", 422), times=10**6, method="PUT", path=f"{runs[0]}/status")
+    made.create("c" * 40)
+    await made.settle()
+
+    assert made.forge.shows == {COMMITS[0]: "failure", COMMITS[1]: "success", "c" * 40: "pending"}
 
 
 async def test_a_list_that_began_before_an_override_closes_no_gate() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from builders import NAMESPACE, run_object
 from dawg_orchestrator.cluster.client import WatchExpired
 from dawg_orchestrator.controller.overrides import Overrides, watch_blocked
-from dawg_orchestrator.errors import Unavailable
+from dawg_orchestrator.errors import Invalid, Unavailable
 from dawg_orchestrator.resources.names import OVERRIDE
 from unit.controller.test_runwatch import Event, Scripted
 
@@ -53,6 +53,12 @@ async def test_after_a_break_it_goes_on_and_after_an_expiry_it_lists_anew() -> N
     watches: list[list[Event]] = [[Unavailable("gone", 503)], [WatchExpired("too old", 410)], []]
 
     assert await found([([], "4"), ([blocked("late")], "9")], watches) == {"late"}
+
+
+async def test_where_the_definitions_do_not_know_blocked_runs_all_finished_ones_are_watched() -> None:
+    unknown = Invalid("field label not supported: status.mergeBlocked", 400)
+
+    assert await found([([], "4"), ([blocked("a")], "5")], [[unknown], [("ADDED", blocked("b", 6))]]) == {"a", "b"}
 
 
 async def test_what_is_deleted_is_not_looked_at() -> None:
