@@ -16,7 +16,7 @@ from realcluster import RealCluster, apply_definitions, namespace_on_cluster
 
 RUN = {
     "apiVersion": "dawg.dev/v1alpha1", "kind": "TestRun", "metadata": {"generateName": "ended-"},
-    "spec": {"tasks": [{"name": "unit", "run": "true"}]},
+    "spec": {"workflowRef": {"name": "checks"}},
 }  # fmt: skip
 
 
@@ -45,7 +45,9 @@ def _json(status: object) -> str:
 
 
 def override(cluster: RealCluster, name: str) -> None:
-    cluster.done("annotate", "testruns.dawg.dev", name, f"{OVERRIDE}=Allowed by lead: the site is down")
+    # An installed release lets nobody speak in another name.
+    me = cluster.done("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+    cluster.done("annotate", "testruns.dawg.dev", name, f"{OVERRIDE}=Allowed by {me}: the site is down")
 
 
 async def until(holds: Callable[[], bool], news: asyncio.Event) -> None:
