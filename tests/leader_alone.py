@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from builders import NAMESPACE, NOON, pool_object
 from dawg_orchestrator.cluster.client import TESTRUNS, WORKFLOWS, Cluster, Resource
+from dawg_orchestrator.cluster.observe import BLOCKED
 from dawg_orchestrator.cluster.pods import Surroundings
 from dawg_orchestrator.controller import resync
 from dawg_orchestrator.controller.desk import Desk
@@ -23,7 +24,7 @@ from dawg_orchestrator.controller.status import Reporter
 from dawg_orchestrator.controller.workqueue import Key, WorkQueue
 from dawg_orchestrator.errors import ClusterError
 from dawg_orchestrator.resources import names
-from simulation.apiserver import ApiServer
+from simulation.apiserver import ApiServer, matches
 
 JsonObject = dict[str, Any]
 _AROUND = Surroundings(
@@ -187,6 +188,8 @@ class LeaderAlone:
                 continue
             if after is not None:
                 resync.tell(self._desk, resource, after)
+                if matches(after, BLOCKED):
+                    self._desk.overrides.see(after)
             elif resource is TESTRUNS:
                 self._desk.drop_run(obj["metadata"]["uid"])
             else:

@@ -56,8 +56,21 @@ def open_bench(settings: StepSettings, kube: Kube, door: Door) -> Bench:
     logging.getLogger().addHandler(RedactedLogs(addresses))
     histories = Histories(settings.mirrors_dir / "histories")
     return Bench(
-        CARRY_OUT, addresses, Kept(door), kube, histories, settings.git_secrets_dir, llm_of(settings.addresses)
+        CARRY_OUT, addresses, Kept(door), kube, histories, settings.git_secrets_dir, model_of(settings)
     )  # fmt: skip
+
+
+def model_of(settings: StepSettings) -> Llm | None:
+    """The model to ask. None beside Secrets of a forge: whoever holds these is told nothing by a model.
+
+    The AgentPool's definition refuses both in one pool by the name of the key's variable, which is the only one that is
+    read here; a pool may be older than that rule.
+    """
+    llm = llm_of(settings.addresses)
+    if llm is not None and settings.forge_secrets_dir.is_dir() and any(settings.forge_secrets_dir.iterdir()):
+        log.warning("no model is asked: this pool holds forgeSecrets; make a pool for each")
+        return None
+    return llm
 
 
 class StepAttempt:

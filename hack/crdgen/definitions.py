@@ -74,7 +74,7 @@ KINDS = (
             _AGE,
         ),
         unseen_status=UNSEEN_STATUS,
-        selectable=(".status.verdict",),
+        selectable=(".status.verdict", ".status.mergeBlocked"),
         one_writer=True,
     ),
     Kind(

@@ -195,3 +195,30 @@ def test_a_branch_that_nobody_asked_for_starts_nothing_and_its_merge_is_held(
 
     assert shown(forge, name, other) is None
     assert forge.people.merge(name, number, developer).status_code == 405
+
+
+def test_an_override_lets_a_merge_through_that_the_tests_hold(
+    forge: ForgeInCluster, developer: Person, repository: tuple[str, Path], release: Release
+) -> None:
+    name, work = repository
+    git(work, "checkout", "--quiet", "-B", "feature/urgent", "main")
+    urgent = commit(work, FAILS + "# urgent\n")
+    forge.people.push(work, name, "feature/urgent:feature/urgent", by=developer)
+    number = forge.people.open_pull_request(name, "feature/urgent", by=developer)
+    run = run_of(release, urgent)
+    assert Story(release.kubectl).then_finishes(run)["mergeBlocked"]
+    eventually(lambda: (shown(forge, name, urgent) or {}).get("status") == "failure", within=60)
+    assert forge.people.merge(name, number, developer).status_code == 405
+
+    dawg("override", run, "--reason", "the site is down, see ticket 12", "--namespace", release.namespace)
+
+    eventually(
+        lambda: (shown(forge, name, urgent) or {}).get("status") == "success", within=60,
+        told=lambda: str(Story(release.kubectl).status(run)["gate"]),
+    )  # fmt: skip
+    told = shown(forge, name, urgent)["description"]
+    assert told.startswith("overridden by ")
+    assert told.endswith(": the site is down, see ticket 12")
+    assert Story(release.kubectl).status(run)["verdict"] == "Failed"
+    merged = forge.people.merge(name, number, developer)
+    assert merged.is_success, merged.text

@@ -147,6 +147,15 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         a_pool(jobTemplate={"volumes": [{"name": "v", "mountPath": "/v", "secret": {"secretName": "s"}}]}),
         "a volume is exactly one of emptyDir, configMap and ephemeral",
     ),
+    "a pool with a model's key beside forgeSecrets": (
+        a_pool(executor="Builtin", builtin={"secrets": [{"name": "m", "key": "k", "env": "OPENAI_API_KEY"}],
+                                            "forgeSecrets": [{"name": "forge"}]}),
+        "never share a pod",
+    ),
+    "a pool whose Secret says whom agents talk to": (
+        a_pool(executor="Builtin", builtin={"secrets": [{"name": "m", "key": "k", "env": "DAWG_CONTROLLER"}]}),
+        "names that start with DAWG_ are the product's own",
+    ),
     "a pool that mounts the host": (
         a_pool(template={"volumes": [{"name": "v", "mountPath": "/v", "hostPath": {"path": "/"}}]}),
         "a volume is exactly one of emptyDir, configMap and ephemeral",
@@ -161,11 +170,19 @@ def test_what_cannot_run_is_refused_with_the_reason(name: str, cluster: RealClus
     assert reason in cluster.refusal(manifest, "--validate=ignore")
 
 
-@pytest.mark.parametrize("field", ["serviceAccountName", "hostNetwork", "securityContext"])
+@pytest.mark.parametrize("field", ["serviceAccountName", "hostNetwork", "securityContext", "envFrom"])
 def test_a_pools_pods_take_no_field_that_gives_rights(field: str, cluster: RealCluster) -> None:
     pool = a_pool(jobTemplate={field: "x"})
     assert f'unknown field "spec.jobTemplate.{field}"' in cluster.refusal(pool, "--validate=strict")
     assert field not in cluster.create(pool, "--dry-run=server", "--validate=ignore")["spec"]["jobTemplate"]
+
+
+def test_a_variable_of_a_pools_pods_takes_no_value_from_a_secret(cluster: RealCluster) -> None:
+    variable = {"name": "OPENAI_API_KEY", "valueFrom": {"secretKeyRef": {"name": "model", "key": "key"}}}
+    pool = a_pool(executor="Builtin", template={"env": [variable]})
+    assert 'unknown field "spec.template.env[0].valueFrom"' in cluster.refusal(pool, "--validate=strict")
+    stored = cluster.create(pool, "--dry-run=server", "--validate=ignore")["spec"]["template"]["env"]
+    assert stored == [{"name": "OPENAI_API_KEY"}]
 
 
 def test_a_name_may_have_253_characters(cluster: RealCluster) -> None:

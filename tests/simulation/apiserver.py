@@ -160,11 +160,18 @@ def matches(obj: JsonObject, selectors: dict[str, str]) -> bool:
     label, _, value = selectors.get("labelSelector", "").partition("=")
     if label and (obj["metadata"].get("labels") or {}).get(label) != value:
         return False
-    fields = selectors.get("fieldSelector", "")
-    if not fields:
-        return True
-    finished = bool((obj.get("status") or {}).get("verdict"))
-    return finished == ("!=" in fields)
+    return all(_has(obj, field) for field in selectors.get("fieldSelector", "").split(",") if field)
+
+
+def _has(obj: JsonObject, wanted: str) -> bool:
+    """Whether a selectable field has the value that is wanted; one that is not there is empty."""
+    path, equals, value = wanted.replace("!=", "=!").partition("=")
+    assert equals
+    found: Any = obj
+    for part in path.split("."):
+        found = (found or {}).get(part)
+    text = "" if found is None else str(found).lower() if isinstance(found, bool) else str(found)
+    return text != value[1:] if value.startswith("!") else text == value
 
 
 def owned(objects: Iterator[JsonObject] | list[JsonObject], uid: str) -> list[JsonObject]:

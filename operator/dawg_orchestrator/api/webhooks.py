@@ -213,14 +213,14 @@ def _concerned(request: Request, claim: Claim, body: bytes, pushes: list[PushHoo
     All of them when none is known by the addresses that the forge tells: pods may know it by another name.
     """
     try:
-        event = git_event(request.scope["headers"], body, pushes[0].secret)
-    except forge_faults.Unverified:  # it is verified, so it is no forge's
-        if claim.event != _PUSH:
-            raise bad_request(f"nothing is looked at for the event {claim.event!r:.80}", f"send {_PUSH!r}") from None
-        return _urls(pushes)
+        event = None if claim.is_ours else git_event(request.scope["headers"], body)
     except forge_faults.PayloadError as error:
         remedy = "send events of pushes, pull or merge requests and merge groups only, as JSON"
         raise bad_request(str(error), remedy) from None
+    if event is None:
+        if claim.event != _PUSH:
+            raise bad_request(f"nothing is looked at for the event {claim.event!r:.80}", f"send {_PUSH!r}")
+        return _urls(pushes)
     if event.kind is EventKind.PING:
         return []
     return _urls([push for push in pushes if event.concerns(push.url)] or pushes)

@@ -1,29 +1,15 @@
-"""Approvals as the person gives them: which step waits for one, who the person is, and what is written."""
+"""Approvals as the person gives them: which step waits for one, and what is written."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dawg_orchestrator.client.connection import Cluster, resource_path
-from dawg_orchestrator.client.exits import GAVE_UP, USAGE, CommandFailed
-from dawg_orchestrator.client.testruns import PLURAL, Run
-from dawg_orchestrator.errors import Forbidden
+from dawg_orchestrator.client.connection import Cluster
+from dawg_orchestrator.client.exits import USAGE, CommandFailed
+from dawg_orchestrator.client.signed import write_signed
+from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.resources.names import APPROVAL
 from dawg_orchestrator.resources.reasons import Reason
-
-_REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-_POLICY = "denied request: "  # what stands before a policy's own words
-_ROLE = "ask for the role dawg-workflow-admin, which has the verb approve on workflows.dawg.dev"
-
-
-def whoami(cluster: Cluster) -> str:
-    """The person's name as the apiserver has it, which a policy compares an approval with."""
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    answer = cluster.create(_REVIEWS, body)
-    name = ((answer.get("status") or {}).get("userInfo") or {}).get("username")
-    if not name:
-        raise CommandFailed("the cluster does not say who you are, so nobody could be named as approving", GAVE_UP)
-    return str(name)
 
 
 def words(user: str, reason: str, *, reject: bool) -> str:
@@ -58,17 +44,7 @@ def task_to_decide(run: Run, asked: str | None) -> str:
 
 def decide(cluster: Cluster, run: Run, task: str, text: str) -> Run:
     """Write it, as the person; Forbidden says what the policy has against it."""
-    patch = {"metadata": {"annotations": {f"{APPROVAL}{task}": text}}}
-    try:
-        return Run.of(cluster.merge(resource_path(PLURAL, run.namespace, run.name), patch))
-    except Forbidden as error:
-        raise in_words_of_policy(error, _ROLE) from error
-
-
-def in_words_of_policy(error: Forbidden, role: str) -> Forbidden:
-    """What a policy has said, without the apiserver's preface; who was stopped before it hears which role helps."""
-    _, denied, words_of_policy = str(error).partition(_POLICY)
-    return Forbidden(words_of_policy if denied else f"{error}; {role}", error.status)
+    return Run.of(write_signed(cluster, run.path, f"{APPROVAL}{task}", text, "approve"))
 
 
 def said_of(run: Run, task: str) -> str | None:

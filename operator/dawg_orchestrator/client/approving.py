@@ -21,9 +21,10 @@ def approve(
     reject: Annotated[bool, typer.Option("--reject", help="Say no: the step fails.")] = False,
 ) -> None:
     """Approve a run's step that waits for it, or reject it; needs the verb approve on Workflows."""
-    from dawg_orchestrator.client.approvals import decide, task_to_decide, whoami, words
+    from dawg_orchestrator.client.approvals import decide, task_to_decide, words
     from dawg_orchestrator.client.connection import connect
     from dawg_orchestrator.client.running import say
+    from dawg_orchestrator.client.signed import whoami
     from dawg_orchestrator.client.testruns import get_run
 
     with connect(target) as cluster:

@@ -15,6 +15,7 @@ from dawg_orchestrator.client import (
     drawing,
     forks,
     hooks_command,
+    overriding,
     rerunning,
     running,
     scheduling,
@@ -153,6 +154,10 @@ _add(
     forks.approve_fork,
     "dawg approve-fork checks 12 6dcb09b5b57875f334f61aebed695e2e4193db5e",
     name="approve-fork",
+)
+_add(
+    overriding.override,
+    "dawg override checkout-x7k2p --reason 'the site is down, see ticket 12'",
 )
 _add(
     rerunning.rerun,

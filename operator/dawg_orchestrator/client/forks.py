@@ -19,12 +19,11 @@ def approve_fork(
     commit: Annotated[str, typer.Argument(metavar="COMMIT", help="The commit that you have read, in full.")],
 ) -> None:
     """Let a fork's commit be tested, where the trigger says forks: Approved; needs the verb gate on the Workflow."""
-    from dawg_orchestrator.client.approvals import in_words_of_policy, whoami
     from dawg_orchestrator.client.connection import connect, resource_path
     from dawg_orchestrator.client.exits import USAGE, CommandFailed
     from dawg_orchestrator.client.printing import print_json
+    from dawg_orchestrator.client.signed import whoami, write_signed
     from dawg_orchestrator.client.workflows import get_workflow
-    from dawg_orchestrator.errors import Forbidden
     from dawg_orchestrator.resources.names import FORK
 
     if re.fullmatch(_COMMIT, commit) is None:
@@ -33,12 +32,8 @@ def approve_fork(
     with connect(target) as cluster:
         get_workflow(cluster, cluster.namespace, workflow)
         user = whoami(cluster)
-        patch = {"metadata": {"annotations": {f"{FORK}{number}": f"Approved {commit} by {user}"}}}
-        try:
-            changed = cluster.merge(resource_path("workflows", cluster.namespace, workflow), patch)
-        except Forbidden as error:
-            role = "ask for the role dawg-workflow-admin, which has the verb gate on workflows.dawg.dev"
-            raise in_words_of_policy(error, role) from error
+        path = resource_path("workflows", cluster.namespace, workflow)
+        changed = write_signed(cluster, path, f"{FORK}{number}", f"Approved {commit} by {user}", "gate")
     if target.wants_json:
         print_json(changed)
     else:

@@ -27,6 +27,8 @@ REMEDIES: dict[str, str] = {
     Reason.WORKFLOW_NOT_FOUND: "create the Workflow in namespace {namespace}, or name one that exists: dawg workflows",
     Reason.STEP_BROKEN: "see what the agent says: kubectl -n {namespace} logs -l dawg.dev/pool={pool}",
     Reason.RISK_TOO_HIGH: "make smaller changes, or raise the level at which the Workflow blocks (docs/impact.md)",
+    Reason.OVERRIDDEN: "nothing takes it back; another run of the commit decides anew: dawg rerun {name}",
+    Reason.OVERRIDE_IGNORED: "override the run that decides for the commit, or start another one: dawg rerun {name}",
     Reason.GATE_NOT_ALLOWED: "let a Secret in the forge pool's builtin.forgeSecrets name repository, context, Workflow",
     Reason.FORGE_REFUSED: "see what the forge says; its token needs the right to write commit statuses",
     Reason.FORGE_UNREACHABLE: "check the forge Secret's url, and that pods in namespace {namespace} may reach it",

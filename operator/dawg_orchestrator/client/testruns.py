@@ -62,6 +62,11 @@ class Run:
         """Tells a run from another of the same name."""
         return str(self.metadata.get("uid", ""))
 
+    @property
+    def path(self) -> str:
+        """Where the cluster has it."""
+        return resource_path(PLURAL, self.namespace, self.name)
+
     def condition(self, type: str) -> Condition | None:  # noqa: A002
         """One of the run's answers."""
         return next((condition for condition in self.status.conditions if condition.type == type), None)

@@ -70,6 +70,10 @@ def header(run: Run, now: datetime) -> Table:
     if run.status.queue is not None and run.status.verdict is None:
         table.add_row("queue", word(_queue(run)))
     table.add_row("merge", _merge(run))
+    override = run.condition("Overridden")
+    if override is not None:
+        counts_now = "" if override.status == "True" else f"not in effect ({override.reason}), "
+        table.add_row("override", word(counts_now + override.message))
     if run.status.gate is not None and run.status.gate.state != "NotGated":
         table.add_row("gate", word(_gate(run.status.gate)))
     if run.status.source is not None and run.status.source.commit:

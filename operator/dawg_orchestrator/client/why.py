@@ -65,6 +65,8 @@ def explain(facts: Facts) -> list[Explanation]:
     found += _events(facts)
     found = list(_each_once(_with_known_pools(found, facts))) or [_under_way(run)]
     found += _risk(run)
+    if run.status.verdict is None:
+        found += _override(run)
     return found + [Explanation("NotRead", problem, "") for problem in facts.unread]
 
 
@@ -76,10 +78,24 @@ def _ended(run: Run) -> Iterator[Explanation]:
     for one in _tasks(run, lambda task: task.verdict is not None and task.verdict not in _GREEN):
         if one.message not in whole.message:
             yield one
+    yield from _override(run)
     merge = run.condition("MergeAllowed")
     if run.status.merge_blocked and merge is not None:
         yield Explanation(merge.reason, f"the merge is blocked: {merge.message or 'a task that decides did not pass'}")
     yield from _gate(run)
+
+
+def _override(run: Run) -> Iterator[Explanation]:
+    """What became of somebody's word that the merge is allowed whatever the verdict."""
+    said = run.condition("Overridden")
+    if said is None:
+        return
+    if said.status == "True":
+        yield _explained(run, said.reason, f"the merge is allowed {said.message}")
+    elif said.reason == Reason.OVERRIDE_IGNORED:
+        yield _explained(run, said.reason, f"an override is ignored: {said.message}")
+    elif run.status.verdict is None:
+        yield Explanation(said.reason, f"an override {said.message}", f"for a verdict at once: dawg cancel {run.name}")
 
 
 def _gate(run: Run) -> Iterator[Explanation]:

@@ -182,7 +182,13 @@ class Cluster:
                 raise
 
     async def watch(
-        self, resource: Resource, namespace: str | None, version: str, selectors: Mapping[str, str] | None = None
+        self,
+        resource: Resource,
+        namespace: str | None,
+        version: str,
+        selectors: Mapping[str, str] | None = None,
+        *,
+        metadata_only: bool = False,
     ) -> AsyncIterator[tuple[str, JsonObject]]:
         """(type, object) pairs from a resourceVersion on, BOOKMARKs included, until the server ends the watch.
 
@@ -195,7 +201,7 @@ class Cluster:
         try:
             async with self._open_watching().get(
                 self._credentials.server + resource.path(namespace),
-                params=params, headers=self._headers(), timeout=_WATCH_TIMEOUT,
+                params=params, headers=self._headers(METADATA_ONLY if metadata_only else None), timeout=_WATCH_TIMEOUT,
             ) as response:  # fmt: skip
                 if response.status != 200:
                     raise _error(response.status, await response.text(), response.headers)

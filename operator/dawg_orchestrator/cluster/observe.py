@@ -21,6 +21,7 @@ from dawg_orchestrator.resources import names
 
 UNFINISHED = {"fieldSelector": "status.verdict="}  # the CRD makes the verdict selectable; absent until finished
 FINISHED = {"fieldSelector": "status.verdict!="}
+BLOCKED = {"fieldSelector": "status.verdict!=,status.mergeBlocked=true"}  # finished, and the merge is blocked
 AGENTS_ONLY = {"labelSelector": f"{names.ROLE}=agent"}
 TASKS_ONLY = {"labelSelector": f"{names.ROLE}=task"}
 

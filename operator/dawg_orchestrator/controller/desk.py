@@ -24,6 +24,7 @@ from dawg_orchestrator.controller.gates import Gates
 from dawg_orchestrator.controller.jobbook import JobBook
 from dawg_orchestrator.controller.library import Library, WorkflowKey
 from dawg_orchestrator.controller.occurrences import Occurrences, is_of_agents
+from dawg_orchestrator.controller.overrides import Overrides
 from dawg_orchestrator.controller.records import Pool, Run, parse_job, parse_pool, parse_run, refresh_run
 from dawg_orchestrator.controller.roster import MARKED_REMOVABLE, AgentPod, Roster
 from dawg_orchestrator.controller.standing import Standing
@@ -87,6 +88,7 @@ class Desk:
         self.untested = UntestedCommits(self.timetable, self.library, self.standing, detected)
         self.standing.serve_also(self.untested)
         self.gates = Gates(term, lambda namespace: wake(Key("Gates", namespace, ""), None), self._wake_uid)
+        self.overrides = Overrides(lambda namespace: wake(Key("Gates", namespace, ""), None))
         self.occurrences = Occurrences(self.library.wake_triggered)
         self.family = Family(self._wake_uid)
         self.of_root: Counter[str] = Counter()  # unfinished runs by the uid of the one that they go back to
@@ -157,6 +159,8 @@ class Desk:
             if "startTime" in (obj.get("status") or {}):
                 self._unread.setdefault(run.namespace, set()).add(uid)
         self._take_in_content(run)
+        if run.spec.gate is not None:  # before anybody looks at it: an older one may decide no more
+            self.gates.see(run)
         return run
 
     def _take_in_content(self, run: Run) -> None:
@@ -182,6 +186,8 @@ class Desk:
         """A run that has its verdict, as it is found later."""
         self.occurrences.see_finished(obj, now)
         self.gates.see_finished(obj, now)
+        if (obj.get("status") or {}).get("mergeBlocked"):
+            self.overrides.see(obj)
 
     def unread_beside(self, run: Run) -> tuple[str, ...]:
         """Runs under way in its namespace of which nobody knows yet to which concurrency group they belong."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dawg_orchestrator.controller.versions import version_of
 from dawg_orchestrator.planning.publishing import (
     GatedRun,
     GateStand,
@@ -87,13 +88,16 @@ class Gates:
         gated = _of_object(obj)
         if gated is None:
             return
+        known = self._runs.get(gated.uid)
+        if known is not None and known.allowed is not None and gated.version < known.version:
+            return  # a list that began before the run was overridden
         completed = (obj.get("status") or {}).get("completionTime")
         if gated.published and completed and now - parse_time(completed) > REMEMBERED:
             self._drop(gated.uid)
             return
         self._put(gated)
         if gated.published and gated.superseded_by is None and gated.target not in self._shown:
-            self._trust(gated.target, now)
+            self._trust(gated, now)
 
     def missed(self, uid: str) -> None:
         """A run has left the watch: it has its verdict, or was deleted; the cluster knows which."""
@@ -112,13 +116,20 @@ class Gates:
             self._put(replace(self._runs[uid], gone=True))
         self._missed.discard(uid)
 
+    def newer_than(self, uid: str) -> str | None:
+        """The run that decides in the place of this one, by name."""
+        known = self._runs.get(uid)
+        if known is None:
+            return None
+        decides = deciding_run(self._of[known.target].values())
+        return known.superseded_by or (decides.name if decides is not None and decides.uid != uid else None)
+
     def stand_of(self, run: Run) -> GateStand:
         """How publishing fares for a run."""
         known = self._runs.get(run.uid)
         if known is None:
             return GateStand()
-        decides = deciding_run(self._of[known.target].values())
-        newer = known.superseded_by or (decides.name if decides is not None and decides.uid != known.uid else None)
+        newer = self.newer_than(run.uid)
         if newer is not None:
             return GateStand(superseded_by=newer)
         shown = self._shown.get(known.target) or _Shown()
@@ -228,12 +239,15 @@ class Gates:
 
     # Inside
 
-    def _trust(self, target: Target, now: datetime) -> None:
-        """Status says that it is shown. A new leader asks the forge later, and not about all places at once."""
-        wanted = plan_publication(self._of[target].values())
-        spread = int(publication_id(target), 16) % 1000 / 1000
+    def _trust(self, run: GatedRun, now: datetime) -> None:
+        """Status says that its verdict is shown. A new leader asks the forge later, and not about all places at once.
+
+        What a newer run wants to be shown instead is not trusted to be: nobody has written that down.
+        """
+        shown = plan_publication([run])
+        spread = int(publication_id(run.target), 16) % 1000 / 1000
         again_at = now + READ_AGAIN * (1 + spread)
-        self._shown[target] = _Shown(tried=wanted, confirmed=wanted, confirmed_at=now, again_at=again_at)
+        self._shown[run.target] = _Shown(tried=shown, confirmed=shown, confirmed_at=now, again_at=again_at)
 
     def _put(self, run: GatedRun) -> None:
         known = self._runs.get(run.uid)
@@ -285,7 +299,9 @@ def _of_live(run: Run) -> GatedRun | None:
         return None
     target = Target(run.namespace, gate.repository, gate.context, run.commit)
     newer = (run.status.get("gate") or {}).get("supersededBy")
-    return GatedRun(run.name, run.uid, run.created, target, run.workflow, git.url, superseded_by=newer)
+    return GatedRun(
+        run.name, run.uid, run.created, target, run.workflow, git.url, superseded_by=newer, version=run.version
+    )
 
 
 def _of_object(obj: JsonObject) -> GatedRun | None:
@@ -303,6 +319,7 @@ def _of_object(obj: JsonObject) -> GatedRun | None:
         target,
         workflow,
         git.get("url", ""),
+        version=version_of(obj),
     )
     return _with_verdict(known, status)
 

@@ -35,7 +35,7 @@ def run_facts(desk: Desk, run: Run, now: datetime) -> RunFacts:
         written=run.status, base_counts=run.base_counts, base_failures=run.base_failures, outputs=run.outputs,
         workflow=run.workflow, workflow_revision=run.revision, rerun_of=run.rerun_of, approvals=run.approvals,
         depth=run.depth, of_root=desk.of_root[run.root], inherited_risk=_inherited_risk(desk, run),
-        recommended=run.recommended, **_of_steps(desk, run),
+        recommended=run.recommended, override=run.override, **_of_steps(desk, run),
     )  # fmt: skip
 
 

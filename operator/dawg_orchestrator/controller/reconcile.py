@@ -20,6 +20,7 @@ from dawg_orchestrator.controller.duties import DutyRoster
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.grants import Granting
 from dawg_orchestrator.controller.librarian import Librarian
+from dawg_orchestrator.controller.overrides import Overruler
 from dawg_orchestrator.controller.publisher import Publisher
 from dawg_orchestrator.controller.records import Pool, Run
 from dawg_orchestrator.controller.scheduling import LetGo, Scheduling
@@ -79,6 +80,7 @@ class Reconciler:
         self._contents = Contents(cluster, desk, clock)
         self._librarian = Librarian(cluster, desk, clock)
         self._duties = DutyRoster(cluster, desk, sessions, clock)
+        self._overruler = Overruler(cluster, desk, clock)
         self._publisher = Publisher(cluster, desk, sessions, around.run_link, clock)
         self._failures: dict[Key, int] = {}
         self._templates: dict[PoolKey, tuple[AgentPoolSpec, JsonObject, str]] = {}
@@ -114,6 +116,7 @@ class Reconciler:
             self._look_again(key, await self._duties.look(key.namespace))
         elif key.kind == "Gates":
             self._look_again(key, await self._publisher.look(key.namespace))
+            await self._overruler.look(key.namespace)  # one that cannot be ruled on holds nothing else up
         else:
             run = self._desk.run_named(key.namespace, key.name)
             if run is not None:

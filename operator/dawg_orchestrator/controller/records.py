@@ -23,6 +23,7 @@ from dawg_orchestrator.planning.approving import read_approval
 from dawg_orchestrator.planning.facts import Approval, JobFact
 from dawg_orchestrator.planning.graph import Graph, NotAvailable, check_run, expand, pool_of
 from dawg_orchestrator.planning.order import QueuedTask, read_place
+from dawg_orchestrator.planning.overriding import Override, read_override
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.restore import Restored, restore
 from dawg_orchestrator.planning.risk import Risk, read_risk
@@ -86,6 +87,7 @@ class Run:
     depth: int = 0  # how many runs stand above it
     rerun_of: str | None = None  # the run that it repeats
     approvals: Mapping[str, Approval] = field(default_factory=lambda: _NO_APPROVALS)  # by task
+    override: Override | None = None
     ready: tuple[QueuedTask, ...] = ()
     awaiting: dict[tuple[str, LeaseId], None] = field(default_factory=dict)  # reports to accept once status has them
     advancing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from a plan until its status is written
@@ -152,6 +154,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         graph=graph,
         invalid=invalid,
         packed_status=_pack(status),
+        commit=_commit(status, spec),
         jobs=jobs,
         older_jobs=older_jobs,
         keep=is_tracked(metadata),
@@ -165,6 +168,7 @@ def parse_run(obj: JsonObject, jobs: dict[int, JobFact], older_jobs: dict[str, J
         depth=_depth(metadata),
         rerun_of=_rerun_of(metadata),
         approvals=_approvals(metadata),
+        override=read_override(obj),
     )
     try:
         _restore(run, status, now)
@@ -255,6 +259,7 @@ def refresh_run(run: Run, obj: JsonObject) -> None:
     run.generation = obj["metadata"].get("generation", 1)
     run.status = obj.get("status") or {}
     run.approvals = _approvals(obj["metadata"])
+    run.override = read_override(obj)
     if run.invalid is None:
         mutable = {key: (obj.get("spec") or {}).get(key) for key in ("cancelled", "priority", "ttlAfterFinished")}
         changed = TestRunSpec.model_validate({key: value for key, value in mutable.items() if value is not None})
@@ -337,7 +342,7 @@ def _restore(run: Run, status: JsonObject, now: datetime) -> None:
     run.states = restored.states
     run.base_counts, run.base_failures = restored.base_counts, restored.base_failures
     run.outputs = restored.outputs
-    run.commit = (status.get("source") or {}).get("commit") or _declared_commit(run.spec)
+    run.commit = _commit(status, run.spec)
     run.started_at = _started_at(run, restored, now)
 
 
@@ -346,8 +351,11 @@ def _started_at(run: Run, restored: Restored, now: datetime) -> datetime | None:
     return restored.started_at or (min(run.created, now) if run.jobs else None)
 
 
-def _declared_commit(spec: TestRunSpec) -> str | None:
+def _commit(status: JsonObject, spec: TestRunSpec) -> str | None:
     """A revision that is a full commit needs nobody to find out which commit it names."""
+    known: str | None = (status.get("source") or {}).get("commit")
+    if known:
+        return known
     git = spec.source.git if spec.source is not None else None
     return git.revision if git is not None and re.match(FULL_COMMIT_PATTERN, git.revision) else None
 

@@ -32,6 +32,7 @@ from dawg_orchestrator.controller.gauges import Gauges
 from dawg_orchestrator.controller.health import open_health
 from dawg_orchestrator.controller.history import History
 from dawg_orchestrator.controller.leading import START_ANEW, ForgetRun, Outside, end, first, lead
+from dawg_orchestrator.controller.overrides import watch_blocked
 from dawg_orchestrator.controller.runwatch import watch_runs
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.controller.watches import make_registry, make_settings
@@ -94,6 +95,7 @@ def _outside(
         ready = asyncio.Event()
         taking = asyncio.create_task(_stop_at_signals_once(ready, stop))
         runs = asyncio.create_task(watch_runs(cluster, settings.namespaces, desk, forget_run))
+        blocked = asyncio.create_task(watch_blocked(cluster, settings.namespaces, desk.overrides))
         others = asyncio.create_task(
             kopf.operator(
                 registry=make_registry(desk), settings=make_settings(), namespaces=list(settings.namespaces),
@@ -101,13 +103,13 @@ def _outside(
             )
         )  # fmt: skip
         try:
-            await asyncio.wait({runs, others}, return_when="FIRST_COMPLETED")
-            for ended in (runs, others):
+            await asyncio.wait({runs, blocked, others}, return_when="FIRST_COMPLETED")
+            for ended in (runs, blocked, others):
                 if ended.done():
-                    ended.result()  # neither ends by itself: this raises why
+                    ended.result()  # none ends by itself: this raises why
         finally:
             taking.cancel()
-            await end([runs, others])
+            await end([runs, blocked, others])
 
     return Outside(
         cluster=cluster, namespaces=settings.namespaces, sessions=sessions, elector=elector,

@@ -15,6 +15,7 @@ from dawg_orchestrator.controller.desk import Desk
 from dawg_orchestrator.controller.elector import LeadershipLost
 from dawg_orchestrator.controller.estimates import Estimates
 from dawg_orchestrator.controller.occurrences import FAILED
+from dawg_orchestrator.controller.overrides import announce_override
 from dawg_orchestrator.controller.records import Run
 from dawg_orchestrator.controller.sessions import Sessions
 from dawg_orchestrator.errors import Conflict, Invalid, NotFound
@@ -154,7 +155,8 @@ class Reporter:
         return {**status, "queue": {**queue, **self._estimates.place(self._desk, run, self._clock())}}
 
     async def _announce(self, run: Run, before: JsonObject, after: JsonObject) -> None:
-        """A Kubernetes Event for what went wrong outside the tests."""
+        """A Kubernetes Event for what went wrong outside the tests, and for an override."""
+        await announce_override(self._cluster, (run.namespace, run.name, run.uid), before, after, self._clock())
         known, now_there = (
             read_conditions(status.get("conditions") or (), ("Succeeded",)) for status in (before, after)
         )

@@ -5,7 +5,6 @@
     └── Unreachable    it does not answer, or not now: ask again later
         └── RateLimited    later than ``retry_after``
     PayloadError
-    ├── Unverified     nobody who knows the secret has signed it
     ├── NotForUs       it is whole, and of no interest
     └── Malformed      it is not what that forge sends; ``field`` names the place
 
@@ -61,13 +60,6 @@ class RateLimited(Unreachable):
 
 class PayloadError(DawgError):
     """A webhook's request is not used; never raised itself."""
-
-
-class Unverified(PayloadError):
-    """It is not signed with the secret; the same words for whatever is wrong."""
-
-    def __init__(self) -> None:
-        super().__init__("the webhook cannot be verified: sign it with the secret that both sides know, once")
 
 
 class NotForUs(PayloadError):

@@ -19,7 +19,7 @@ from dawg_orchestrator.forge.events import (
     read,
     there,
 )
-from dawg_orchestrator.forge.signatures import Told
+from dawg_orchestrator.forge.senders import Told
 
 
 class _Cloned(Part):

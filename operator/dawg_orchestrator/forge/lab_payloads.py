@@ -22,7 +22,7 @@ from dawg_orchestrator.forge.events import (
 )
 from dawg_orchestrator.forge.faults import NotForUs
 from dawg_orchestrator.forge.models import shown
-from dawg_orchestrator.forge.signatures import Told
+from dawg_orchestrator.forge.senders import Told
 
 
 class _Project(Part):

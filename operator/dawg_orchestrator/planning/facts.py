@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dawg_orchestrator.planning.graph import Graph
+from dawg_orchestrator.planning.overriding import Override
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.publishing import GateStand
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
@@ -113,6 +114,7 @@ class RunFacts:
     workflows: Mapping[str, WorkflowFact] = field(default_factory=dict)  # of the namespace; only where steps ask
     children: Mapping[int, tuple[ChildRun, ...]] = field(default_factory=dict)  # of an index; absent: not known yet
     approvals: Mapping[str, Approval] = field(default_factory=dict)  # by task
+    override: Override | None = None
     gate: GateStand | None = None  # of a run that has a gate: how publishing fares
     depth: int = 0  # how many runs stand above it
     inherited_risk: Mapping[str, Any] | None = None  # of the run whose step has started this one

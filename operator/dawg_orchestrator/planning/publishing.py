@@ -8,7 +8,7 @@ that is gone before its verdict decides too: against the merge, until another on
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class GatedRun:
     published: bool = False  # status says that the forge shows the verdict
     superseded_by: str | None = None  # the newer one that decides, as status says
     gone: bool = False
+    version: int = field(default=0, compare=False)  # of the object as it was read
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from dawg_orchestrator.planning.gate import HARMLESS_SKIPS, Deciding, MergeDecision, decide_merge
 from dawg_orchestrator.planning.graph import Cell
+from dawg_orchestrator.planning.overriding import CONDITION, Override, Ruling, overruled, rule, set_ruling
 from dawg_orchestrator.planning.progress import TaskState
 from dawg_orchestrator.planning.publishing import GateStand, gate_status
 from dawg_orchestrator.resources.conditions import Condition, read_conditions, set_condition
@@ -67,11 +68,14 @@ class ReportFacts:
     rerun_of: str | None = None
     gate: GateStand | None = None
     risk: Mapping[str, Any] | None = None
+    override: Override | None = None
 
 
 def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
     """The whole status as it should stand; fields that are not there should not be there."""
     decision = _decide(facts)
+    ruling = _ruling(facts, decision)
+    decision = overruled(facts.override, decision, ruling)
     running = any(state.running for state in facts.states)
     begun = facts.started_at is not None or any(state.attempt for state in facts.states)
     status: JsonObject = {
@@ -80,7 +84,7 @@ def report_status(facts: ReportFacts, now: datetime) -> JsonObject:
         "phase": "Finished" if facts.verdict else ("Running" if begun else "Queued"),
         "mergeBlocked": not decision.allowed,
         "progress": f"{sum(state.done for state in facts.states)}/{len(facts.states)}",
-        "conditions": [condition.wire() for condition in _conditions(facts, decision, running, now)],
+        "conditions": [condition.wire() for condition in _conditions(facts, decision, ruling, running, now)],
         "gate": _gate(facts, decision),
         "taskVerdicts": "".join(_letter(state) for state in facts.states),
     }
@@ -109,6 +113,13 @@ def _gate(facts: ReportFacts, decision: MergeDecision) -> JsonObject:
     if facts.gate is None:
         return {"state": "NotGated"}
     return gate_status(facts.gate, decision, finished=facts.verdict is not None)
+
+
+def _ruling(facts: ReportFacts, decision: MergeDecision) -> Ruling | None:
+    if facts.override is None:
+        return None
+    newer = facts.gate.superseded_by if facts.gate is not None else None
+    return rule(facts.override, decision, finished=facts.verdict is not None, superseded_by=newer)
 
 
 def fit(status: JsonObject) -> JsonObject:
@@ -163,7 +174,9 @@ def _decided_by(gates: Sequence[TaskState]) -> MergeDecision:
     return MergeDecision(True, Reason.MERGE_ALLOWED, gates[0].message)
 
 
-def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now: datetime) -> Iterable[Condition]:
+def _conditions(
+    facts: ReportFacts, decision: MergeDecision, ruling: Ruling | None, running: bool, now: datetime
+) -> Iterable[Condition]:
     reason, message = _why(facts, running)
     finished = facts.verdict is not None
     passed = facts.verdict in GREEN
@@ -174,11 +187,13 @@ def _conditions(facts: ReportFacts, decision: MergeDecision, running: bool, now:
         ("Failed", not passed if finished else None, reason, message),
         ("MergeAllowed", decision.allowed, decision.reason, decision.message),
     ]
-    known = read_conditions(facts.written.get("conditions") or (), [answer[0] for answer in answers])
+    known = read_conditions(
+        facts.written.get("conditions") or (), [answer[0] for answer in answers] + [CONDITION] * (ruling is not None)
+    )
     for kind, answer, why, text in answers:
         word = "Unknown" if answer is None else str(answer)
         known = set_condition(known, kind, word, why, text, generation=None, now=now)  # type: ignore[arg-type]
-    return known
+    return known if ruling is None else set_ruling(known, ruling, now)
 
 
 def _why(facts: ReportFacts, running: bool) -> tuple[Reason, str]:

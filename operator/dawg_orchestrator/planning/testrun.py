@@ -65,7 +65,7 @@ def _plan_without_content(facts: RunFacts, now: datetime) -> RunPlan:
         term=facts.term, generation=facts.generation, created=facts.created, cells=(), states=(),
         priority=facts.spec.priority, written=facts.written or {}, verdict=over[0] if over else None,
         why=over[1:] if over else (Reason.WORKFLOW_NOT_FOUND, message), started_at=facts.started_at,
-        rerun_of=facts.rerun_of, gate=facts.gate, risk=_risk_without_tasks(facts),
+        rerun_of=facts.rerun_of, gate=facts.gate, risk=_risk_without_tasks(facts), override=facts.override,
     )  # fmt: skip
     return RunPlan((), report, now, finished=over is not None, check_again_at=due)
 
@@ -79,7 +79,7 @@ def _plan_invalid(facts: RunFacts, now: datetime) -> RunPlan:
         verdict=Verdict.INFRA_ERROR if reason.infrastructure else Verdict.FAILED,
         why=(reason, message), started_at=facts.started_at, rerun_of=facts.rerun_of,
         workflow_revision=frozen if isinstance(frozen, str) else None, gate=facts.gate,
-        risk=_risk_without_tasks(facts),
+        risk=_risk_without_tasks(facts), override=facts.override,
     )  # fmt: skip
     jobs = [*facts.jobs.values(), *facts.older_jobs]  # of a time when it could be carried out; nobody reads them now
     actions: list[RunAction] = [DeleteJob(job.name, job.uid) for job in jobs if not job.deleting]
@@ -96,7 +96,7 @@ def _report_facts(step: Step, waiting: Mapping[int, Waiting]) -> ReportFacts:
         commit=facts.commit, waiting=waiting, base_counts=facts.base_counts, base_failures=facts.base_failures,
         outputs={**(facts.outputs or {}), **step.outputs},
         on_flaky=facts.spec.gate.on_flaky if facts.spec.gate else "Allow", workflow_revision=facts.workflow_revision,
-        rerun_of=facts.rerun_of, gate=facts.gate, risk=step.risk,
+        rerun_of=facts.rerun_of, gate=facts.gate, risk=step.risk, override=facts.override,
     )  # fmt: skip
 
 

@@ -109,6 +109,13 @@ class WarmSpec(Model):
 class StepSecret(Model):
     """One key of a Secret as a variable of a Builtin pool's agents; the Secret carries the label dawg.dev/for-steps."""
 
+    model_config = validated(
+        rule(
+            "!self.env.startsWith('DAWG_') || self.env == 'DAWG_LLM_MODEL'",
+            "names that start with DAWG_ are the product's own, such as whom an agent talks to; choose another",
+        )
+    )
+
     name: ObjectName
     key: str = Field(min_length=1, max_length=253)
     env: str = Field(min_length=1, max_length=128, pattern=ENV_NAME_PATTERN)

@@ -41,6 +41,7 @@ ROOT = f"{GROUP}/root-uid"  # label on such a run: the uid of the run that it al
 DEPTH = f"{GROUP}/depth"  # annotation on such a run: how many runs stand above it
 APPROVAL = f"approval.{GROUP}/"  # annotation on a run, followed by a task's name: who approves or rejects it, and why
 FORK = f"fork.{GROUP}/"  # annotation on a Workflow, followed by a pull request's number: which commit of a fork may run
+OVERRIDE = f"override.{GROUP}/gate"  # annotation on a run: who lets its merge through whatever its verdict, and why
 RERUN_OF = f"{GROUP}/rerun-of"  # annotation on a run: the name of the run that it repeats
 ROLLED_BACK_BY = f"{GROUP}/rolled-back-by"  # annotation on a Deployment: the run whose step brought it back
 ROLLED_BACK_TO = f"{GROUP}/rolled-back-to"  # annotation on it: the pod-template-hash that it went back to

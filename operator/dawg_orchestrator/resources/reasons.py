@@ -123,6 +123,8 @@ class Reason(StrEnum):
     MERGE_ALLOWED = "MergeAllowed", "Every task that decides has passed."
     MERGE_BLOCKED = "MergeBlocked", "A task that decides did not pass."
     RISK_TOO_HIGH = "RiskTooHigh", "The tests passed, but the commit is riskier than the gate lets through."
+    OVERRIDDEN = "Overridden", "Somebody who may gate has allowed the merge, whatever the verdict."
+    OVERRIDE_IGNORED = "OverrideIgnored", "The annotation that is to override the verdict does not count."
     GATE_NOT_ALLOWED = "GateNotAllowed", "No forge Secret of the pool allows this repository, context and Workflow."
     FORGE_REFUSED = "ForgeRefused", "The forge does not take the verdict."
     FORGE_UNREACHABLE = "ForgeUnreachable", "The forge does not answer."

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
+from dawg_orchestrator.api.signing import claim_of
 from dawg_orchestrator.forge.clients import open_forge
 from dawg_orchestrator.forge.events import EventKind, GitEvent
 from dawg_orchestrator.forge.faults import Cause, Refused
@@ -124,10 +125,13 @@ async def test_a_token_without_the_right_to_write_is_told_which_right_it_needs(s
 
 async def test_webhooks_that_gitea_sends_are_verified_and_read(shop: Shop):
     secret = "known-to-both"
-    received: asyncio.Queue[GitEvent] = asyncio.Queue()
+    received: asyncio.Queue[GitEvent | None] = asyncio.Queue()
 
     async def receive(request: web.BaseRequest) -> web.Response:
-        received.put_nowait(git_event(request.raw_headers, await request.read(), secret.encode()))
+        claim, body = claim_of(request.raw_headers), await request.read()
+        assert claim is not None
+        assert claim.is_signed_with(secret.encode(), body)
+        received.put_nowait(git_event(request.raw_headers, body))
         return web.Response(status=204)
 
     async with served(receive) as url, asyncio.timeout(60):
@@ -138,6 +142,8 @@ async def test_webhooks_that_gitea_sends_are_verified_and_read(shop: Shop):
         opened = await received.get()
 
     clone_url = f"{shop.server.url}/{shop.name}.git"
+    assert pushed is not None
+    assert opened is not None
     assert (pushed.kind, pushed.ref, pushed.before, pushed.after) == (EventKind.PUSH, "refs/heads/work", None, commit)
     assert (opened.kind, opened.action, opened.number) == (EventKind.PULL_REQUEST, "opened", number)
     assert (opened.after, opened.base_ref, opened.from_fork) == (commit, "refs/heads/main", False)

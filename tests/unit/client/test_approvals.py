@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from dawg_orchestrator.client.approvals import decide, task_to_decide, whoami, words
+from dawg_orchestrator.client.approvals import decide, task_to_decide, words
 from dawg_orchestrator.client.exits import CommandFailed
+from dawg_orchestrator.client.signed import whoami
 from dawg_orchestrator.client.testruns import Run
 from dawg_orchestrator.errors import Forbidden
 from dawg_orchestrator.planning.approving import read_approval

@@ -14,7 +14,7 @@ from dawg_orchestrator.errors import Conflict, DawgError, Forbidden, Invalid, No
 
 COMMANDS = (
     "run", "wait", "status", "queue", "logs", "why", "cancel", "history", "metrics", "version", "workflows", "workflow",
-    "graph", "approve", "approve-fork", "rerun", "schedules", "schedule",
+    "graph", "approve", "approve-fork", "override", "rerun", "schedules", "schedule",
 )  # fmt: skip
 
 
@@ -50,6 +50,8 @@ def dawg(*arguments: str, stdin: str | None = None) -> tuple[int, str]:
         ("approve-fork", "checks", "7"),
         ("approve-fork", "checks", "0", "a" * 40),
         ("approve-fork", "checks", "7", "abc123"),
+        ("override", "a"),
+        ("override", "a", "--reason", "ok"),
         ("rerun", "a", "--timeout", "soon"),
         ("run", "-f", "-", "--image", "alpine"),
     ],

@@ -17,6 +17,7 @@ from typing import Any, cast
 from builders import NAMESPACE, NOON
 from dawg_orchestrator.controller.gates import UNANSWERED, Gates
 from dawg_orchestrator.controller.records import Run
+from dawg_orchestrator.planning.overriding import Override, overruled_status
 from dawg_orchestrator.planning.publishing import Publication, superseded_gate
 from dawg_orchestrator.resources.model import format_time
 from dawg_orchestrator.resources.protocol import LeaseId, Published
@@ -25,6 +26,7 @@ JsonObject = dict[str, Any]
 DEPTH = 8
 COMMIT = "a" * 40
 GATE = SimpleNamespace(repository="shop/web", context="dawg/checks")
+SAID = Override("lead", "the site is down")
 SOURCE = SimpleNamespace(git=SimpleNamespace(url="https://git.example.org/shop/web.git"))
 
 
@@ -36,6 +38,12 @@ class Stored:
     verdict: bool | None = None
     gate: JsonObject = field(default_factory=dict)
     deleted: bool = False
+    said: bool = False  # somebody has overridden it
+    overruled: bool = False  # status says that this counts
+
+    @property
+    def allows(self) -> bool:
+        return bool(self.verdict) or self.overruled
 
     @property
     def uid(self) -> str:
@@ -46,14 +54,14 @@ class Stored:
         made = SimpleNamespace(
             namespace=NAMESPACE, name=f"run-{self.number}", uid=self.uid, workflow="checks", commit=COMMIT,
             created=NOON + timedelta(seconds=self.number), spec=SimpleNamespace(gate=GATE, source=SOURCE),
-            status={"gate": self.gate},
+            status={"gate": self.gate}, version=0,
         )  # fmt: skip
         return cast("Run", made)
 
     @property
     def status(self) -> JsonObject:
-        merge = {"type": "MergeAllowed", "status": "True" if self.verdict else "False", "message": "said"}
-        return {"verdict": "Passed" if self.verdict else "Failed", "mergeBlocked": not self.verdict,
+        merge = {"type": "MergeAllowed", "status": str(self.allows), "message": "said", "reason": "said"}
+        return {"verdict": "Passed" if self.verdict else "Failed", "mergeBlocked": not self.allows,
                 "source": {"commit": COMMIT}, "conditions": [merge], "gate": self.gate}  # fmt: skip
 
     @property
@@ -89,6 +97,8 @@ class World:
                 yield f"pass {index}", lambda world, i=index: world.end(i, verdict=True)
                 yield f"fail {index}", lambda world, i=index: world.end(i, verdict=False)
                 yield f"die before the verdict of {index}", lambda world, i=index: world.die_before(i)
+            if not run.deleted and not run.verdict and not any(one.said for one in self.runs):
+                yield f"override {index}", lambda world, i=index: world.override(i)
             if not run.deleted:
                 yield f"delete {index}", lambda world, i=index: world.delete(i)
         for index in range(len(self.under_way)):
@@ -109,10 +119,28 @@ class World:
         self._supersede(run)
         run.verdict = verdict
         stand = self.gates.stand_of(run.live)
-        run.gate = {"state": "Open" if verdict else "Closed", "published": False}
+        run.overruled = run.said and not verdict and stand.superseded_by is None
+        run.gate = {"state": "Open" if run.allows else "Closed", "published": False}
         if stand.superseded_by is not None:
             run.gate = superseded_gate(stand.superseded_by)
         self.gates.finished(run.live, run.status)
+
+    def override(self, index: int) -> None:
+        """Somebody says it. Of a run that has its verdict the overruler writes it, with what is on the leader's desk;
+        to hear of it later is as if it was said later.
+        """
+        run = self.runs[index]
+        run.said = True
+        if run.verdict is None:
+            return
+        for other in self.runs:
+            if other.verdict is None and not other.deleted:
+                self.gates.see(other.live)
+        self.gates.see_finished(run.obj, self.now)
+        status = overruled_status(run.status, SAID, self.gates.newer_than(run.uid), self.now)
+        if status is not None and not status["mergeBlocked"]:
+            run.overruled, run.gate = True, status["gate"]
+            self.gates.see_finished(run.obj, self.now)
 
     def die_before(self, index: int) -> None:
         self._supersede(self.runs[index])
@@ -154,13 +182,15 @@ class World:
                 self.under_way.append((serial, publication.state))
 
     def _check(self, publication: Publication) -> None:
-        """A pass is sent only if the newest run that ever had a verdict gives it, and no newer one is known."""
+        """A pass is sent only if the newest run that ever had a verdict gives it, or is overridden on its status, and
+        no newer one is known.
+        """
         if publication.state != "success":
             return
         decided = [run for run in self.runs if run.verdict is not None]
         waiting = [run for run in self.runs if run.verdict is None and not run.deleted]
         assert decided, "a pass of nobody"
-        assert decided[-1].verdict, "the newest verdict is none"
+        assert decided[-1].allows, "the newest verdict is none"
         assert not any(run.number > decided[-1].number for run in waiting), "a newer run is under way"
 
     def write(self, index: int, *, answered: bool) -> None:
@@ -179,12 +209,12 @@ class World:
     def restart(self) -> None:
         self.term += 1
         self.gates = self._new_gates()
-        for run in self.runs:
-            if run.deleted:
-                continue
+        there = [run for run in self.runs if not run.deleted]
+        for run in there:  # a leader lists what goes on before it leads, and what has ended afterwards
             if run.verdict is None:
                 self.gates.see(run.live)
-            else:
+        for run in there:
+            if run.verdict is not None:
                 self.gates.see_finished(run.obj, self.now)
 
     def come_to_rest(self) -> None:
@@ -209,7 +239,9 @@ class World:
             (one.tried, one.serial is not None, one.confirmed, one.failures, *self._left(one.again_at, one.sent_at))
             for one in gates["_shown"].values()
         ]
-        runs = [(run.verdict, run.deleted, sorted(run.gate.items(), key=str)) for run in self.runs]
+        runs = [
+            (run.verdict, run.deleted, run.said, run.overruled, sorted(run.gate.items(), key=str)) for run in self.runs
+        ]
         order = [state for _, state in sorted(self.under_way, key=lambda one: (one[0].term, one[0].number))]
         newer = [(serial.term, serial.number) > self.heard for serial, _ in self.under_way]
         return repr((runs, sorted(gates["_runs"].items()), shown, order, newer, self.forge))
@@ -243,6 +275,9 @@ def _rests_well(world: World) -> None:
     decided = [run for run in end.runs if run.verdict is not None]
     if end.forge == "success" and not all(run.deleted for run in end.runs):
         assert decided, world.path
-        assert decided[-1].verdict, world.path
+        assert decided[-1].allows, world.path
+    last = end.runs[-1] if end.runs else None
+    if decided and last is not None and last.verdict is None and not last.deleted:
+        assert end.forge == "pending", world.path
     for run in end.runs:
         assert run.deleted or run.verdict is None or run.gate.get("published"), world.path
