@@ -6,7 +6,8 @@ Merges are no changes of their own. Only where a merge settles a conflict does i
 A file's lines before a change are those of its former blob, and these follow from the blob that one was made of: what
 git counts while it compares is all that is ever counted. A file that has just ceased to be binary counts as empty.
 
-Renames are those that git finds at 50 % of likeness; copies are new files.
+Renames are those that git finds at 50 % of likeness; copies are new files. Of a mirror without contents only paths are
+read, see ``read_paths``.
 """
 
 from __future__ import annotations
@@ -36,16 +37,23 @@ _DIFF = (
     "--raw", "--numstat", "-z", "-M50%", "-l1000", "--no-abbrev", "--no-ext-diff", "--no-textconv", "--no-color",
 )  # fmt: skip
 _LOG = ("-c", "--no-walk=unsorted", "--no-show-signature", "--no-mailmap", "--encoding=UTF-8", f"--format={FORMAT}")
+# Of trees alone: renames of files that did not change are told by their blobs' numbers, and merges are not compared.
+_PATHS = tuple("-M100%" if word == "-M50%" else word for word in _DIFF if word != "--numstat")
+_PATHS_LOG = tuple(word for word in _LOG if word != "-c")
 # a mirror without some blobs is not completed here, and nobody's replacements of objects count
 _STRICTLY_HERE = {"GIT_DIR": ".", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
 
 
 @dataclass(frozen=True)
 class CommitLog:
-    """Commits by their numbers, oldest first, without merges; ``missing`` says which were not read, and why."""
+    """Commits by their numbers, oldest first, without merges; ``missing`` says which were not read, and why.
+
+    ``ends_early``: the mirror has fewer than were asked for, and lacks the parents of some that it has.
+    """
 
     commits: dict[str, Commit]
     missing: str | None = None
+    ends_early: bool = False
 
 
 async def read_commits(
@@ -55,10 +63,24 @@ async def read_commits(
 
     Memory is bounded by ``MOST_CHANGES``, one commit's files, and the blobs whose lines are remembered.
     """
+    return await _reader(access, mirror, head, patience, lines=True).read(head, most)
+
+
+async def read_paths(
+    access: Access, mirror: Path, head: str, most: int, patience: timedelta = PATIENCE
+) -> CommitLog:  # fmt: skip
+    """The same of a mirror that may lack contents: the newest ``most`` commits, by time, with no lines at all.
+
+    A file that was moved and changed at once is a new file there. That there are more commits is not ``missing``.
+    """
+    return await _reader(access, mirror, head, patience, lines=False).read(head, most)
+
+
+def _reader(access: Access, mirror: Path, head: str, patience: timedelta, *, lines: bool) -> _Reader:
     if not re.fullmatch(FULL_COMMIT_PATTERN, head):
         raise GitError(Reason.REVISION_NOT_FOUND, f"{head!r} is no full commit; resolve the revision first")
     here = replace(access, environment=access.environment | _STRICTLY_HERE)
-    return await _Reader(here, mirror, time.monotonic() + patience.total_seconds()).read(head, most)
+    return _Reader(here, mirror, time.monotonic() + patience.total_seconds(), lines=lines)
 
 
 class _Late(Exception):
@@ -68,15 +90,17 @@ class _Late(Exception):
 class _Reader:
     """One pass over one mirror."""
 
-    def __init__(self, access: Access, mirror: Path, deadline: float) -> None:
-        self._access, self._mirror, self._deadline = access, mirror, deadline
+    def __init__(self, access: Access, mirror: Path, deadline: float, *, lines: bool) -> None:
+        self._access, self._mirror, self._deadline, self._lines = access, mirror, deadline, lines
 
     async def read(self, head: str, most: int) -> CommitLog:
         entries: list[CommitEntry] = []
-        missing, changes = None, 0
+        missing, changes, ends = None, 0, False
         try:
-            numbers = (await self._git("rev-list", "--topo-order", f"--max-count={most + 1}", head, "--")).split()
+            order = "--topo-order" if self._lines else "--date-order"
+            numbers = (await self._git("rev-list", order, f"--max-count={most + 1}", head, "--")).split()
             wanted = [number.decode("ascii") for number in numbers[:most]]
+            ends = len(numbers) < most
             for start in range(0, len(wanted), _AT_ONCE):
                 found = await self._log(wanted[start : start + _AT_ONCE])
                 entries += found
@@ -85,26 +109,29 @@ class _Reader:
                     missing = f"{changes} changes of files were read, at most about {MOST_CHANGES} are"
                     break
             else:
-                if len(numbers) > most:
+                if len(numbers) > most and self._lines:
                     missing = f"at most {most} are read"
         except _Late:
             missing = "there was no time for more"
         lines = _Lines()
         if missing:
-            lines.note((await self._files_before(entries[-1])).values() if entries else ())
+            if entries and self._lines:
+                lines.note((await self._files_before(entries[-1])).values())
             missing = f"commits before {entries[-1].commit[:12] if entries else head[:12]} were not read: {missing}"
         shallow = await asyncio.to_thread(_shallow, self._mirror)
-        return CommitLog(dict(_changes(reversed(entries), lines, shallow)), missing)
+        early = ends and any(entry.commit in shallow for entry in entries)
+        return CommitLog(dict(_changes(reversed(entries), lines, shallow)), missing, early)
 
     async def _log(self, commits: list[str]) -> list[CommitEntry]:
         """What git says of these; when that is too much, of half of them at a time."""
-        output = await self._git("log", *_LOG, *_DIFF, *commits, "--")
+        options = (*_LOG, *_DIFF) if self._lines else (*_PATHS_LOG, *_PATHS)
+        output = await self._git("log", *options, *commits, "--")
         if len(output) >= OUTPUT_LIMIT and len(commits) > 1:
             middle = len(commits) // 2
             return [*await self._log(commits[:middle]), *await self._log(commits[middle:])]
         if len(output) >= OUTPUT_LIMIT:  # one commit with so many files: without their blobs they take half the space
-            shorter = [word for word in _DIFF if word != "--raw"]
-            output = await self._git("log", *_LOG, *shorter, *commits, "--")
+            shorter = [word for word in options if word != "--raw" or not self._lines]
+            output = await self._git("log", *shorter, *commits, "--")
         return list(read_log(output))
 
     async def _files_before(self, entry: CommitEntry) -> dict[str, FileEntry]:

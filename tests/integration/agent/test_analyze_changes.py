@@ -371,7 +371,7 @@ async def test_a_prediction_raises_what_the_analysis_found_and_says_what_to_run(
 
     assert outputs(plainly) == {
         "level": "medium", "probability": "", "areas": '["api"]', "tests": '["tests/test_a.py","tests/test_b.py"]',
-        "durationSeconds": "60.0", "block": "false", "source": "rules",
+        "suites": "[]", "durationSeconds": "60.0", "block": "false", "source": "rules",
     }  # fmt: skip
     found = outputs(likely)
     assert (found["level"], found["source"], found["block"], found["probability"]) == ("high", "model", "true", "0.650")
