@@ -3,7 +3,7 @@
     python -m dawg_orchestrator.api.fitter      {"trainedAt": …, "samples": [[features, failed], …]}
                                             ──► {"model": {…}} or {"why": "…"}
 
-It alone loads scikit-learn. It is at the end of every queue for CPU, it has a bound on its memory, and when memory is
+It alone loads scikit-learn. The api goes before it on the CPU, it has a bound on its memory, and when memory is
 short it is the one to go, so that it can harm the api neither by its work nor by its end.
 """
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-MOST_MEMORY = 768 * 2**20  # bytes; 50,000 samples take half of it
+MOST_MEMORY = 512 * 2**20  # bytes; with 50,000 samples it takes 200 MiB
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def fitted(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _step_back() -> None:
-    os.nice(19)
+    os.nice(10)
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):

@@ -31,8 +31,8 @@ SAMPLES_KEPT = timedelta(days=730)  # what broke two years ago was another produ
 _EVERY = timedelta(minutes=5)
 _SETTLED = timedelta(days=7)  # a run that comes later changes no outcome any more
 _CONTEXT = timedelta(days=7)  # before that, for what had failed already
-_LONGEST_FIT = timedelta(minutes=5)
-_LONGEST_TURN = timedelta(minutes=15)  # whoever takes longer is gone
+_LONGEST_FIT = timedelta(minutes=10)
+_LONGEST_TURN = timedelta(minutes=20)  # whoever takes longer is gone
 _AFTER_FAULT = timedelta(hours=6)
 _ROOT = Path(__file__).parents[2]  # the folder that the package is imported from
 _LONGEST_ERROR = 300
