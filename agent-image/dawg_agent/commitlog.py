@@ -13,10 +13,11 @@ read, see ``read_paths``.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ MOST_FILES = 100_000  # of one commit
 MOST_CHANGES = 300_000  # of files, in all commits together; of one commit, all files are taken
 PATIENCE = timedelta(minutes=2)
 _AT_ONCE = 500  # commits in one answer of git
+_MOST_WORDS = 100_000  # bytes of one command
 _BLOBS = 500_000  # whose lines are remembered
 _DIFF = (
     "--raw", "--numstat", "-z", "-M50%", "-l1000", "--no-abbrev", "--no-ext-diff", "--no-textconv", "--no-color",
@@ -41,7 +43,9 @@ _LOG = ("-c", "--no-walk=unsorted", "--no-show-signature", "--no-mailmap", "--en
 _PATHS = tuple("-M100%" if word == "-M50%" else word for word in _DIFF if word != "--numstat")
 _PATHS_LOG = tuple(word for word in _LOG if word != "-c")
 # a mirror without some blobs is not completed here, and nobody's replacements of objects count
-_STRICTLY_HERE = {"GIT_DIR": ".", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1"}
+_STRICTLY_HERE = {
+    "GIT_DIR": ".", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_LITERAL_PATHSPECS": "1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,14 @@ async def read_commits(
     Memory is bounded by ``MOST_CHANGES``, one commit's files, and the blobs whose lines are remembered.
     """
     return await _reader(access, mirror, head, patience, lines=True).read(head, most)
+
+
+async def read_one(access: Access, mirror: Path, commit: str, patience: timedelta = PATIENCE) -> Commit | None:
+    """One commit alone, of a mirror that has its contents and its parent's; None of a merge, or without its parent.
+
+    Raise GitError, also when there is no time.
+    """
+    return await _reader(access, mirror, commit, patience, lines=True).read_one(commit)
 
 
 async def read_paths(
@@ -122,6 +134,18 @@ class _Reader:
         early = ends and any(entry.commit in shallow for entry in entries)
         return CommitLog(dict(_changes(reversed(entries), lines, shallow)), missing, early)
 
+    async def read_one(self, commit: str) -> Commit | None:
+        lines = _Lines()
+        try:
+            entries = await self._log([commit])
+            for entry in entries:
+                if entry.parents == 1:
+                    lines.note(read_files(await self._tree(f"{commit}^", _paths_before(entry))).values())
+        except _Late as error:
+            raise GitError(Reason.SOURCE_UNREACHABLE, "there was no time to read its lines") from error
+        shallow = await asyncio.to_thread(_shallow, self._mirror)
+        return dict(_changes(entries, lines, shallow)).get(commit)
+
     async def _log(self, commits: list[str]) -> list[CommitEntry]:
         """What git says of these; when that is too much, of half of them at a time."""
         options = (*_LOG, *_DIFF) if self._lines else (*_PATHS_LOG, *_PATHS)
@@ -137,10 +161,14 @@ class _Reader:
     async def _files_before(self, entry: CommitEntry) -> dict[str, FileEntry]:
         """All files of a commit's first parent, with their blobs and lines; none when git cannot tell in time."""
         try:
-            empty = (await self._git("hash-object", "-t", "tree", "/dev/null")).decode("ascii").strip()
-            return read_files(await self._git("diff-tree", "-r", *_DIFF, empty, f"{entry.commit}^", "--"))
+            return read_files(await self._tree(f"{entry.commit}^"))
         except (_Late, GitError):
             return {}
+
+    async def _tree(self, commit: str, paths: Sequence[str] = ()) -> bytes:
+        """What git says of a commit's files as if all were new; of all files, or of these."""
+        empty = (await self._git("hash-object", "-t", "tree", "/dev/null")).decode("ascii").strip()
+        return await self._git("diff-tree", "-r", *_DIFF, empty, commit, "--", *paths)
 
     async def _git(self, *arguments: str) -> bytes:
         left = self._deadline - time.monotonic()
@@ -154,6 +182,12 @@ class _Reader:
             message = f"git {arguments[0]} failed: {readable(answer.error, self._access.hidden)}"
             raise GitError(Reason.SOURCE_UNREACHABLE, message, transient=True)
         return answer.output
+
+
+def _paths_before(entry: CommitEntry) -> list[str]:
+    """Where the files of a commit were; none, for all, when these are too many words for a command."""
+    paths = [file.renamed_from or file.path for file in entry.files.values() if file.old is not None]
+    return paths if sum(len(os.fsencode(path)) + 1 for path in paths) <= _MOST_WORDS else []
 
 
 class _Lines:

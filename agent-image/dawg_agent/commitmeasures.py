@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from dawg_agent.commitlog import read_commits, read_paths
+from dawg_agent.commitlog import read_one, read_paths
 from dawg_agent.git import Access, GitError
 from dawg_orchestrator.learning.commitfeatures import Commit, Features, History
 
@@ -26,17 +26,17 @@ async def measure(access: Access, trees: Path, log: Path | None, commit: str) ->
     if log is None:
         return None, "there is no history"
     try:
-        alone = await read_commits(access, trees, commit, most=1, patience=_PATIENCE)
+        alone = await read_one(access, trees, commit, _PATIENCE)
         before = await read_paths(access, log, commit, WINDOW, _PATIENCE)
     except GitError as error:
         return None, error.message
-    if commit not in alone.commits:
+    if alone is None:
         return None, "it is a merge, which is no change of its own, or its parents are not there"
     if before.missing:
         return None, before.missing
     if before.ends_early:
         return None, f"of the history fewer than {WINDOW} commits are there: it is shallow, or with.history is less"
-    return await asyncio.to_thread(_observe, before.commits, commit, alone.commits[commit]), ""
+    return await asyncio.to_thread(_observe, before.commits, commit, alone), ""
 
 
 def _observe(before: Mapping[str, Commit], number: str, commit: Commit) -> Features:

@@ -36,12 +36,15 @@ from dawg_orchestrator.api.uploads import uploads_app
 from dawg_orchestrator.errors import StoreError
 from dawg_orchestrator.learning.commitfeatures import Features, written
 from dawg_orchestrator.learning.commitrisk import RiskModel, probability, restore
+from dawg_orchestrator.learning.repositories import repository_name
 from dawg_orchestrator.learning.risksamples import Sample
 from dawg_orchestrator.resources.protocol import AttemptRef, Held, LeaseId, StepOrder
 from dawg_orchestrator.resources.results import FullReport, Outcome, TaskResult, TestCase
 from dawg_orchestrator.settings import ApiSettings
 from dawg_orchestrator.store.history import History
 from dawg_orchestrator.store.testrun import record_of
+from integration.agent.gitserver import serve
+from repositories import new_repository
 
 URL = "https://git.example/org/shop.git"
 NAME = "git.example/org/shop"
@@ -150,15 +153,23 @@ async def an_agent(services: Services, apiserver: ApiserverDouble, folder: Path)
         bound.close()
 
 
+async def carried_out(bench: Bench, uses: str, git: dict[str, str], inputs: dict[str, Any]) -> TaskResult:
+    """A step of the run ``push-n`` that did not fail."""
+    ref = AttemptRef(namespace="team", run="push-n", run_uid="push-n-uid", index=1, attempt=1)
+    order = StepOrder(uses=uses, inputs=inputs, git=git)  # type: ignore[arg-type]
+    result = await StepAttempt(Held(lease=LeaseId(term=1, number=1), attempt=ref), "step", order, bench, ignore).watch()
+    assert result.exit_code == 0, result.message
+    return result
+
+
+def ignore(_: object) -> None:
+    """Nobody listens to the step's progress."""
+
+
 async def predict(bench: Bench, features: Features | None, url: str = URL, **inputs: Any) -> TaskResult:
     analysis = {"level": "low", "source": "rules", "tests": '["tests/test_cart.py","tests/test_pay.py"]',
                 "features": written(features) if features is not None else ""}  # fmt: skip
-    ref = AttemptRef(namespace="team", run="push-n", run_uid="push-n-uid", index=1, attempt=1)
-    order = StepOrder(uses="predict-risks", inputs={"analysis": analysis, **inputs}, git={"url": url})  # type: ignore[arg-type]
-    held = Held(lease=LeaseId(term=1, number=1), attempt=ref)
-    result = await StepAttempt(held, "predict", order, bench, lambda _: None).watch()
-    assert result.exit_code == 0, result.message
-    return result
+    return await carried_out(bench, "predict-risks", {"url": url}, {"analysis": analysis, **inputs})
 
 
 def outputs(result: TaskResult) -> dict[str, str]:
@@ -233,7 +244,7 @@ class TestOnEachDatabase:
             await services.history.runs.record([record_of(an_analysis(number, USUAL)), record_of(run)])
         again = some_tests(2, failed=False)
         again["metadata"] |= {"name": "again", "uid": "again-uid"}
-        patched = some_tests(3, failed=True)
+        patched = some_tests(3, failed=True, workflow="nightly")
         patched["metadata"] |= {"name": "patched", "uid": "patched-uid"}
         patched["spec"]["source"]["patchRef"] = f"sha256:{'0' * 64}"
         await services.history.runs.record([record_of(again), record_of(patched)])
@@ -311,6 +322,41 @@ async def test_a_model_of_another_release_is_not_used(
 
     assert outputs(result)["probability"] == ""
     assert "of two releases" in result.message
+
+
+async def test_an_analysis_puts_what_failed_lately_first_and_its_numbers_become_a_sample(
+    services: Services, uploads: httpx.AsyncClient, apiserver: ApiserverDouble, tmp_path: Path
+) -> None:
+    repository = new_repository(tmp_path)
+    imports = {f"tests/test_{name}.py": "import shop.cart\n" for name in "abc"}
+    repository.commit({"shop/__init__.py": "", "shop/cart.py": "x = 1\n", **imports})
+    commit = repository.commit({"shop/cart.py": "x = 1\ny = 2\n"}, "Fix the sum")
+    repository.push()
+    async with serve(repository.bare.parent) as server, an_agent(services, apiserver, tmp_path) as bench:
+        url = f"{server.url}/shop.git"
+        for number in range(4):
+            run = some_tests(number, failed=number > 1)
+            run["spec"]["source"]["git"]["url"] = url
+            case = TestCase(
+                classname="tests.test_c", name="test", outcome=Outcome.FAILED if number > 1 else Outcome.PASSED
+            )
+            await bring_report(uploads, apiserver, run["metadata"]["name"], FullReport(cases=[case]))
+            await services.history.runs.record([record_of(run)])
+
+        analysis = await carried_out(bench, "analyze-changes", {"url": url, "revision": commit}, {"llm": False})
+
+    push, tests = an_analysis(9, USUAL), some_tests(9, failed=False)
+    push["status"]["outputs"]["look"] = outputs(analysis)
+    for run in (push, tests):
+        run["spec"]["source"]["git"]["url"] = url
+    await services.history.runs.record([record_of(push), record_of(tests)])
+    await Training(services.history, ["team"]).look_after_all()
+    (sample,) = await services.history.commits.samples("team", repository_name(url))
+
+    assert json.loads(outputs(analysis)["tests"]) == [f"tests/test_{name}.py" for name in "cab"]
+    assert "1 of 3 tests to run first failed lately: tests/test_c.py" in analysis.message
+    assert (sample.features.nf, sample.features.la, sample.features.lt, sample.features.fix) == (1, 1, 1, 1)
+    assert sample.failed is False
 
 
 # The process that fits
