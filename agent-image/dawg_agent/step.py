@@ -24,6 +24,7 @@ from dawg_agent.steps.about import About, CarryOut, Source, StepOutcome
 from dawg_agent.steps.addresses import Addresses, RedactedLogs
 from dawg_agent.steps.faults import StepBroken, StepFailed
 from dawg_agent.steps.kept import Kept
+from dawg_agent.steps.lessons import Lessons
 from dawg_agent.upload import Door
 from dawg_orchestrator.errors import ClusterError
 from dawg_orchestrator.resources.protocol import Held, Progress, StepOrder
@@ -46,6 +47,7 @@ class Bench:
     histories: Histories | None = None  # of repositories, for steps that look at the run's source
     git_secrets: Path | None = None  # a folder for each Secret
     llm: Llm | None = None
+    lessons: Lessons | None = None
 
 
 def open_bench(settings: StepSettings, kube: Kube, door: Door) -> Bench:
@@ -56,7 +58,7 @@ def open_bench(settings: StepSettings, kube: Kube, door: Door) -> Bench:
     logging.getLogger().addHandler(RedactedLogs(addresses))
     histories = Histories(settings.mirrors_dir / "histories")
     return Bench(
-        CARRY_OUT, addresses, Kept(door), kube, histories, settings.git_secrets_dir, model_of(settings)
+        CARRY_OUT, addresses, Kept(door), kube, histories, settings.git_secrets_dir, model_of(settings), Lessons(door),
     )  # fmt: skip
 
 
@@ -139,6 +141,7 @@ class StepAttempt:
             namespace=attempt.namespace, run=attempt.run, run_uid=attempt.run_uid, index=attempt.index,
             task=self._task, workflow=order.workflow, tasks=order.tasks,
             addresses=self._addresses, kept=bench.kept, kube=bench.kube, source=self._source(), llm=bench.llm,
+            lessons=bench.lessons,
         )  # fmt: skip
 
     def _source(self) -> Source | None:

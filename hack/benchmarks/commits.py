@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from dawg_orchestrator.learning.commitfeatures import Commit, Features, FileChange, History
-from dawg_orchestrator.learning.fitting import Sample
+from dawg_orchestrator.learning.risksamples import Sample
 
 FOLDER = "commit-risk"
 ENDING = ".csv.gz"

@@ -23,7 +23,8 @@ from benchmarks.commits import Project
 from benchmarks.figures import SEED, Figure, Part
 from benchmarks.tables import aligned
 from dawg_orchestrator.learning.commitrisk import RiskModel, probability
-from dawg_orchestrator.learning.fitting import TRAINED, Quality, Sample, judge, train
+from dawg_orchestrator.learning.fitting import Quality, judge, train
+from dawg_orchestrator.learning.risksamples import TRAINED, Sample
 
 _RESAMPLES = 1000
 _TIMED = 500  # predictions

@@ -12,6 +12,7 @@ from dawg_agent.kube import Kube
 from dawg_agent.llm import Llm
 from dawg_agent.steps.addresses import Addresses
 from dawg_agent.steps.kept import Kept
+from dawg_agent.steps.lessons import Lessons
 from dawg_orchestrator.resources.names import short_hash
 from dawg_orchestrator.resources.protocol import EndedTask
 from dawg_orchestrator.resources.results import FailedCase
@@ -51,6 +52,7 @@ class About:
     kube: Kube
     source: Source | None = None
     llm: Llm | None = None  # None: the pool has no key
+    lessons: Lessons | None = None  # of history
 
     @property
     def step(self) -> str:

@@ -1,6 +1,7 @@
 """analyze-changes: what the run's commit touches and how risky that is, by rules, by history, and by an LLM if any.
 
-    repository ──► facts of the commit ──► components, imports, what changes together ──► level and tests
+    repository ──► facts of the commit ──► components, imports, what changes together ──┬─► level and tests
+    history ─────► which tests failed lately ───────────────────────────────────────────┘
 
 A part that is missing is said and lowers nothing. Where the repository cannot be read at all, the level is the one that
 the step was told to assume.
@@ -16,19 +17,23 @@ from dataclasses import replace
 
 from dawg_agent.blobs import Blobs, Entry
 from dawg_agent.commitfacts import plain, read_facts
+from dawg_agent.commitmeasures import measure
 from dawg_agent.filelists import read_file_lists
 from dawg_agent.git import GitError
 from dawg_agent.histories import Opened, Wanted
 from dawg_agent.imports.reading import read_imports
 from dawg_agent.steps.about import About, Source, StepOutcome
 from dawg_agent.steps.faults import StepBroken
+from dawg_agent.steps.lessons import Unknown
 from dawg_agent.steps.second_opinion import second_opinion
-from dawg_orchestrator.learning.changes import CommitFacts
+from dawg_orchestrator.learning.changes import CommitFacts, is_runnable_test
 from dawg_orchestrator.learning.cochange import CoChanges, co_changes
+from dawg_orchestrator.learning.commitfeatures import Features, written
 from dawg_orchestrator.learning.components import touched_by
 from dawg_orchestrator.learning.impact import Evidence, Impact, judge
 from dawg_orchestrator.learning.importgraph import ImportGraph
 from dawg_orchestrator.learning.owners import LARGEST, PLACES, Owners, forge_of, read_owners
+from dawg_orchestrator.learning.testhistory import rate_of, records_of
 from dawg_orchestrator.resources.steps import AnalyzeChanges
 
 _GIT_SECONDS = 60.0  # of one command
@@ -72,9 +77,13 @@ async def _analyse(inputs: AnalyzeChanges, about: About, source: Source) -> Step
         owners = await _owners(blobs, entries)
         graph, no_graph = await _imports(blobs, entries, source, inputs.files, deadline)
         together, no_log = await _together(opened, facts, inputs.history)
+        features, no_features = await measure(opened.access, opened.trees, opened.log, opened.commit)
     evidence = await asyncio.to_thread(_evidence, facts, entries, owners, source, graph, together)
-    impact = await asyncio.to_thread(judge, evidence)
-    told = [text for text in (no_graph, no_log) if text]
+    failing, no_failing = await _failing(about, source, evidence.present)
+    impact = await asyncio.to_thread(judge, replace(evidence, failing=failing))
+    told = [text for text in (no_graph, no_log, no_failing) if text]
+    if features is None:
+        told.append(f"nothing for a model: {no_features}")
     if facts.base is None:
         told.append("the commit has no parent, so all of it is new")
     llm = about.llm if inputs.llm else None
@@ -82,10 +91,12 @@ async def _analyse(inputs: AnalyzeChanges, about: About, source: Source) -> Step
         judged = await second_opinion(llm, facts, impact, inputs.llm_tokens, inputs.llm_timeout)
         impact = replace(impact, level=judged.level, source=judged.source)
         told.append(judged.told)
-    return outcome_of(facts, impact, told)
+    return outcome_of(facts, impact, told, features)
 
 
-def outcome_of(facts: CommitFacts, impact: Impact, told: Sequence[str]) -> StepOutcome:
+def outcome_of(
+    facts: CommitFacts, impact: Impact, told: Sequence[str], features: Features | None = None
+) -> StepOutcome:  # fmt: skip
     """What was found, cut to what outputs may have."""
     summary = plain("; ".join((*impact.reasons, *told)))[:_SUMMARY_CHARACTERS]
     outputs = {
@@ -96,6 +107,7 @@ def outcome_of(facts: CommitFacts, impact: Impact, told: Sequence[str]) -> StepO
         "tests": listed(impact.tests, _LIST_BYTES),
         "files": str(len(facts.files) + facts.more_files),
         "source": impact.source,
+        "features": written(features) if features is not None else "",
         "summary": summary,
     }
     return StepOutcome(passed=True, message=f"{impact.level} by {impact.source}: {summary}", outputs=outputs,
@@ -113,6 +125,18 @@ def listed(names: Iterable[str], most: int) -> str:
         if plain(name) == name and "\n" not in name and "\t" not in name:
             kept.append(name)
     return json.dumps(kept, separators=(",", ":"))
+
+
+async def _failing(about: About, source: Source, present: frozenset[str]) -> tuple[dict[str, float], str]:
+    """The tests of this commit that failed lately, by how likely they are to fail again."""
+    if about.lessons is None:
+        return {}, ""
+    answer = await about.lessons.tests(source.git.url)
+    if isinstance(answer, Unknown):
+        return {}, f"without what tests did lately: {answer.why}"
+    tests = [path for path in present if is_runnable_test(path)]
+    found = await asyncio.to_thread(records_of, tests, answer.failing)
+    return {path: rate_of(record) for path, record in found.items()}, ""
 
 
 async def _owners(blobs: Blobs, entries: Iterable[Entry]) -> Owners | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from typing import TypeVar
 
 from fastapi import Request
+from pydantic import ValidationError
 
 from dawg_orchestrator.api.answers import Refusal, bad_request
+from dawg_orchestrator.resources.model import Model
 
 _PIECE = 256 * 1024
 _GZIP = 31  # zlib's window bits for gzip
+M = TypeVar("M", bound=Model)
 
 
 def _too_large(limit: int) -> Refusal:
@@ -41,6 +45,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     if unpack is not None and not unpack.eof:
         raise bad_request("the gzip body ends too early", "send it whole")
     return bytes(body)
+
+
+def read_model(model: type[M], body: bytes) -> M:
+    """What the body says; Refusal 400 names the first thing that is wrong in it."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        raise bad_request(f"{place}: {first['msg']}"[:300], f"send a {model.__name__}") from None
 
 
 def _inflate(unpack: zlib._Decompress, piece: bytes, body: bytearray, limit: int) -> None:

@@ -1,7 +1,7 @@
 """The api role: one process, its doors and the probes, and what goes on behind them.
 
 8444 uploads (TLS) ─┐
-8080 people         ├─► Services ─► store, cluster          background: follow, retention, certificates
+8080 people         ├─► Services ─► store, cluster          background: follow, training, retention, certificates
 8082 webhooks       │   (if they are on)
 9090 probes         ┘
 """
@@ -32,6 +32,7 @@ from dawg_orchestrator.api.metrics import Metrics
 from dawg_orchestrator.api.people import people_app
 from dawg_orchestrator.api.probes import probes_app
 from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.api.training import SAMPLES_KEPT, Training
 from dawg_orchestrator.api.uploads import uploads_app
 from dawg_orchestrator.api.wakes import Alarm
 from dawg_orchestrator.api.webhooks import webhooks_app
@@ -136,6 +137,7 @@ async def _run(services: Services) -> None:
         behind = [
             tasks.create_task(services.follower.run()),
             tasks.create_task(_forget_the_old(services)),
+            tasks.create_task(Training(services.history, settings.namespaces).run()),
             tasks.create_task(_renew_certificate(certificate, settings.tls_dir)),
         ]
         serving = [
@@ -229,6 +231,8 @@ async def _forget_the_old(services: Services) -> None:
                 await services.history.deliveries.forget(now() - services.settings.retention)
                 await services.history.wakes.forget(now() - _WAKES_KEPT)
                 await services.history.patches.forget(now() - services.settings.retention)
+                await services.history.commits.forget(now() - SAMPLES_KEPT)
+                await services.history.risk_models.forget()
         except StoreError as error:
             _log.error("what is old is not deleted", error=str(error)[:300])
         await asyncio.sleep(_RETENTION_EVERY.total_seconds() if all_known else 1.0)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
 
 from dawg_orchestrator.api.answers import bad_request
-from dawg_orchestrator.api.bodies import read_body
+from dawg_orchestrator.api.bodies import read_body, read_model
 from dawg_orchestrator.api.parameters import Index, RunUid, Token
 from dawg_orchestrator.api.services import Services, now
-from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.protocol import DashboardEntry, StepState
 from dawg_orchestrator.store.stepstates import MAX_VALUE_BYTES, Kept
 
@@ -20,7 +18,6 @@ _MAX_STATE = 6 * MAX_VALUE_BYTES  # as sent: each character may be escaped
 _MAX_ENTRY = 64 * 1024
 _STATE = "/v1/steps/state"
 Key = Annotated[str, Query(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
-M = TypeVar("M", bound=Model)
 
 
 def add_step_routes(app: FastAPI, services: Services) -> None:
@@ -35,7 +32,7 @@ def add_step_routes(app: FastAPI, services: Services) -> None:
     @app.put(_STATE)
     async def put_state(request: Request, key: Key, authorization: Token = None) -> JSONResponse:
         namespace = await services.workloads.step_agent(authorization)
-        wanted = _read(StepState, await read_body(request, _MAX_STATE))
+        wanted = read_model(StepState, await read_body(request, _MAX_STATE))
         if wanted.value is None:
             raise bad_request("value: there is none", "send the version that was read and the value that is to follow")
         kept = await history.step_states.write(namespace, key, Kept(wanted.version), wanted.value, now())
@@ -52,7 +49,7 @@ def add_step_routes(app: FastAPI, services: Services) -> None:
     @app.put("/v1/steps/entries/{run_uid}/{index}")
     async def put_entry(request: Request, run_uid: RunUid, index: Index, authorization: Token = None) -> Response:
         namespace = await services.workloads.step_agent(authorization)
-        entry = _read(DashboardEntry, await read_body(request, _MAX_ENTRY))
+        entry = read_model(DashboardEntry, await read_body(request, _MAX_ENTRY))
         await services.workloads.step_of(authorization, entry.run, run_uid, index)
         await history.runs.begin(run_uid, namespace, entry.run, now())
         await history.entries.put(namespace, run_uid, index, entry)
@@ -61,15 +58,6 @@ def add_step_routes(app: FastAPI, services: Services) -> None:
 
 def _state(kept: Kept) -> JSONResponse:
     return JSONResponse({"version": kept.version, **({"value": kept.value} if kept.value is not None else {})})
-
-
-def _read(model: type[M], body: bytes) -> M:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise bad_request(f"{place}: {first['msg']}"[:300], f"send a {model.__name__}") from None
 
 
 def listed_entry(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dawg_orchestrator.api.bodies import announced_size, read_body
 from dawg_orchestrator.api.metrics import Counted
 from dawg_orchestrator.api.parameters import Attempt, Index, Kind, OfJob, OfNamespace, OfRun, OfWarmRun, RunUid, Token
 from dawg_orchestrator.api.patches import add_patch_fetching
+from dawg_orchestrator.api.risk import add_risk_routes
 from dawg_orchestrator.api.services import Services, now
 from dawg_orchestrator.api.steps import add_step_routes
 from dawg_orchestrator.api.workloads import Attempt as Task
@@ -42,6 +43,7 @@ def uploads_app(services: Services) -> FastAPI:
     _add_log_routes(app, services)
     _add_controller_routes(app, services)
     add_step_routes(app, services)
+    add_risk_routes(app, services)
     add_patch_fetching(app, services)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, metrics=services.metrics, door="uploads")

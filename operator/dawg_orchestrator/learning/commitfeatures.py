@@ -13,6 +13,7 @@ Memory is bounded: of files and people that were not seen for the longest time n
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from array import array
@@ -27,6 +28,7 @@ MOST_PEOPLE = 20_000
 CHANGES_KEPT = 1_000  # of each file, the newest; older ones count no more
 COMMITS_KEPT = 10_000  # of each person, and by each subsystem
 _DAY = 86_400.0  # seconds
+_MOST_VALUE = 1e12  # of a feature: more is nothing that was counted
 _FIX = re.compile(
     r"\b(?:(?:bug|hot)?fix(?:e[sd]|ing)?|bugs?|defects?|faults?|patch(?:e[sd])?|regressions?)\b", re.IGNORECASE
 )
@@ -75,6 +77,21 @@ class Features(NamedTuple):
     exp: float  # the author's commits, with this one
     rexp: float  # the same, each by 1 / (1 + its age in days); the paper has years
     sexp: float  # the author's commits to any of these subsystems, with this one
+
+
+def written(features: Features) -> str:
+    """As text of at most 200 characters: an array of numbers in the order of the fields."""
+    return json.dumps([float(f"{value:.6g}") if value % 1 else int(value) for value in features], separators=(",", ":"))
+
+
+def read_written(text: str) -> Features | None:
+    """What ``written`` gave; None when it is nothing of the kind."""
+    try:
+        values = json.loads(text)
+        found = Features(*(float(value) for value in values))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if all(math.isfinite(value) and 0 <= value < _MOST_VALUE for value in found) else None
 
 
 @dataclass(slots=True)

@@ -24,13 +24,10 @@ from threadpoolctl import threadpool_limits
 
 from dawg_orchestrator.learning.commitfeatures import Features
 from dawg_orchestrator.learning.commitrisk import LEAF, MOST_CUTS, Card, RiskModel, calibrated, levels_of
+from dawg_orchestrator.learning.risksamples import TRAINED, NoModel, Sample, too_few
 
-LEAST_COMMITS = 500
-LEAST_OF_EACH = 50  # commits that failed, and that did not
-LEAST_OF_EACH_JUDGED = 10  # among the newest
 LEAST_AUC = 0.55  # on the newest: below it, rules are the better judge
 MOST_COMMITS = 50_000  # the newest
-TRAINED = 0.8  # the share that is trained on when a model is judged, and within that when it is calibrated
 GROUPS = 10  # of the calibration error
 _FORESTS = 8
 _DRAWN = 0.5  # of the samples, for each forest
@@ -47,21 +44,6 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A commit, and whether its tests failed for a reason of its own."""
-
-    features: Features
-    failed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NoModel:
-    """Why there is none; the sentence ends in what would change it."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Quality:
     """How good probabilities are, of commits whose outcome is known. See ``Card``."""
 
@@ -73,7 +55,7 @@ class Quality:
 def fit(samples: Sequence[Sample], trained_at: datetime, seed: int = 0) -> RiskModel | NoModel:
     """A model with its card. ``samples`` are oldest first; the same ones and seed always give the same model."""
     samples = samples[-MOST_COMMITS:]
-    if (short := _too_few(samples)) is not None:
+    if (short := too_few(samples)) is not None:
         return NoModel(short)
     matrix, labels = _arrays(samples)
     first = round(TRAINED * len(labels))
@@ -107,24 +89,6 @@ def judge(probabilities: Sequence[float], failed: Sequence[bool] | Labels) -> Qu
         brier=float(np.mean((likely - truth) ** 2)),
         calibration_error=sum(gaps) / len(truth),
     )
-
-
-def _too_few(samples: Sequence[Sample]) -> str | None:
-    failures = sum(sample.failed for sample in samples)
-    judged = samples[round(TRAINED * len(samples)) :]
-    failures_judged = sum(sample.failed for sample in judged)
-    if len(samples) < LEAST_COMMITS:
-        return f"{len(samples)} commits with a verdict are known, and {LEAST_COMMITS} are needed"
-    if failures < LEAST_OF_EACH:
-        return f"{failures} of {len(samples)} commits failed, and {LEAST_OF_EACH} are needed"
-    if len(samples) - failures < LEAST_OF_EACH:
-        return f"{len(samples) - failures} of {len(samples)} commits passed, and {LEAST_OF_EACH} are needed"
-    if min(failures_judged, len(judged) - failures_judged) < LEAST_OF_EACH_JUDGED:
-        return (
-            f"of the newest {len(judged)} commits {failures_judged} failed; a model can be judged when at least"
-            f" {LEAST_OF_EACH_JUDGED} of them failed and as many passed"
-        )
-    return None
 
 
 def _arrays(samples: Sequence[Sample]) -> tuple[Matrix, Labels]:

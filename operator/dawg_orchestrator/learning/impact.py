@@ -46,7 +46,7 @@ class Evidence:
     imports: ImportGraph | None = None
     together: CoChanges | None = None
     present: frozenset[str] = frozenset()  # files of the commit's tree, where they are known
-    failing: Mapping[str, float] = field(default_factory=dict)  # tests by how often they fail with these paths
+    failing: Mapping[str, float] = field(default_factory=dict)  # tests by how often they failed lately
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ def judge(evidence: Evidence) -> Impact:
         more = f"{evidence.more_files} more files were not looked at"
         level, why = ("high", more) if is_graver("high", level) else (level, why)
         reasons.append(more)
+    tests = tuple(rank_tests(evidence, reached))
+    if lately := [test for test in tests if test in evidence.failing]:
+        reasons.append(f"{len(lately)} of {len(tests)} tests to run first failed lately: {', '.join(lately[:3])}")
     return Impact(
-        score, parts, level, "rules", areas, tuple(evidence.touched.names), tuple(rank_tests(evidence, reached)),
-        (f"{level}: {why}", *reasons),
-    )  # fmt: skip
+        score, parts, level, "rules", areas, tuple(evidence.touched.names), tests, (f"{level}: {why}", *reasons)
+    )
 
 
 def with_probability(level: Level, source: Source, probability: float | None) -> tuple[Level, Source]:
@@ -103,8 +105,10 @@ def rank_tests(evidence: Evidence, reached: Reached | None) -> list[str]:
     for test, distance in (reached.tests if reached is not None else {}).items():
         ranks[test] = 1.0 / (1 + distance)
     together = evidence.together.tests() if evidence.together is not None else {}
-    for test, confidence in [*together.items(), *evidence.failing.items()]:
+    for test, confidence in together.items():
         ranks[test] = max(ranks.get(test, 0.0), confidence)
+    for test, rate in evidence.failing.items():  # tells of another thing than nearness, so both count
+        ranks[test] = 1 - (1 - ranks.get(test, 0.0)) * (1 - rate)
     gone = {file.path for file in evidence.files if file.status == "deleted"}
     there = (test for test in ranks if test not in gone and (not evidence.present or test in evidence.present))
     return sorted(there, key=lambda test: (-ranks[test], test))[:MOST_TESTS]

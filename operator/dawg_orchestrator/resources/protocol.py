@@ -385,6 +385,50 @@ class DashboardEntry(Model):
     created_at: Time
 
 
+class TestsQuestion(Model):
+    """What did these test files of a repository do lately? ``POST /v1/steps/tests``; none: those that fail most."""
+
+    __test__ = False
+
+    repository: str = Field(min_length=1, max_length=2048)  # its address, however it is written
+    tests: list[Annotated[str, Field(max_length=4096)]] = Field(default_factory=list, max_length=200)
+
+
+class TestRecord(Model):
+    """What a file of tests (or a class, where reports name no files) did in the newest runs that had a verdict.
+
+    Each run counts once, and flaky is no failure. ``workflows``: in which it ran, as (runs, failures).
+    """
+
+    __test__ = False
+
+    place: str
+    runs: int
+    failures: int
+    seconds: float  # of one run
+    workflows: dict[str, tuple[int, int]] = Field(default_factory=dict)
+
+
+class TestsAnswer(Model):
+    """Records of those that were asked for, by path; or of those that failed, the most likely to fail first."""
+
+    __test__ = False
+
+    tests: dict[str, TestRecord] = Field(default_factory=dict)
+    failing: list[TestRecord] = Field(default_factory=list)
+
+
+class RiskAnswer(Model):
+    """``GET /v1/steps/risk?repository=…``: the model of a repository's commits, or why there is none.
+
+    ``model`` is learning.commitrisk's, which knows whether it can read it; ``version`` counts the fits.
+    """
+
+    version: int = 0
+    model: dict[str, Any] | None = None
+    why: str = ""
+
+
 class RecordedQuestion(Model):
     """The leader asks the api before TTL deletes: which of these runs (uids) are in history?"""
 

@@ -272,7 +272,8 @@ class Step:
     looks_at_source: bool = False  # whether its agent reads the run's repository
 
 
-ANALYSIS_OUTPUTS = ("level", "score", "components", "areas", "tests", "files", "source", "summary")
+ANALYSIS_OUTPUTS = ("level", "score", "components", "areas", "tests", "files", "source", "features", "summary")
+PREDICTION_OUTPUTS = ("level", "probability", "areas", "tests", "suites", "durationSeconds", "block", "source")
 
 STEPS: Mapping[str, Step] = {
     "run-tests": Step("controller", RunTests, ("verdict", "runs")),
@@ -286,9 +287,7 @@ STEPS: Mapping[str, Step] = {
     "update-dashboard": Step("agent", UpdateDashboard),
     "rollback": Step("agent", Rollback, ("revision",)),
     "analyze-changes": Step("agent", AnalyzeChanges, ANALYSIS_OUTPUTS, looks_at_source=True),
-    "predict-risks": Step(
-        "agent", PredictRisks, ("level", "probability", "areas", "tests", "durationSeconds", "block", "source")
-    ),
+    "predict-risks": Step("agent", PredictRisks, PREDICTION_OUTPUTS, looks_at_source=True),
     "analyze-failure": Step("later"),
     "propose-fix": Step("later"),
     "apply-fix": Step("later"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.artifacts import Artifacts
 from dawg_orchestrator.store.blobs import Blobs
+from dawg_orchestrator.store.commits import Commits
 from dawg_orchestrator.store.database import Database
 from dawg_orchestrator.store.deliveries import Deliveries
 from dawg_orchestrator.store.disk import DiskBlobs
@@ -19,8 +20,10 @@ from dawg_orchestrator.store.logtails import LogTails
 from dawg_orchestrator.store.patches import Patches
 from dawg_orchestrator.store.reports import Reports
 from dawg_orchestrator.store.retention import Retention
+from dawg_orchestrator.store.riskmodels import RiskModels
 from dawg_orchestrator.store.runs import Runs
 from dawg_orchestrator.store.stepstates import StepStates
+from dawg_orchestrator.store.testrecords import TestRecords
 from dawg_orchestrator.store.wakes import Wakes
 
 
@@ -40,6 +43,9 @@ class History:
     deliveries: Deliveries
     wakes: Wakes
     patches: Patches
+    commits: Commits
+    risk_models: RiskModels
+    test_records: TestRecords
 
     @classmethod
     async def open(
@@ -74,6 +80,9 @@ class History:
             Deliveries(database),
             Wakes(database),
             Patches(database, blobs),
+            Commits(database),
+            RiskModels(database),
+            TestRecords(database),
         )
 
     async def close(self) -> None:

@@ -19,6 +19,8 @@ from dawg_orchestrator.store.testrun import RunRecord
 _RUNS = cast("Table", tables.Run.__table__)
 _TASKS = cast("Table", tables.Task.__table__)
 _POOLS = cast("Table", tables.RunPool.__table__)
+_COMMIT_RUNS = cast("Table", tables.CommitRun.__table__)
+_SAMPLES = cast("Table", tables.CommitSample.__table__)
 _DOCUMENTS = ("spec", "status")
 _LISTED = tuple(column for column in _RUNS.c if column.name not in _DOCUMENTS)
 _UIDS_AT_ONCE = 500  # SQLite bounds the parameters of a statement
@@ -57,7 +59,7 @@ class TaskSample:
 
 
 class Runs:
-    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``."""
+    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``; what runs say of commits is written with them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,6 +78,11 @@ class Runs:
             await self._database.upsert(connection, _RUNS, [record.run for record in ordered])
             await self._database.upsert(connection, _TASKS, [task for record in ordered for task in record.tasks])
             await self._database.upsert(connection, _POOLS, [pool for record in ordered for pool in record.pools])
+            said = [record.commit_run for record in ordered if record.commit_run is not None]
+            await self._database.upsert(connection, _COMMIT_RUNS, said)
+            samples = [record.sample for record in ordered if record.sample is not None]
+            samples.sort(key=lambda row: (row["namespace"], row["repository"], row["commit"]))
+            await self._database.upsert(connection, _SAMPLES, samples, keep=_SAMPLES.c.keys())  # the first one stays
 
     async def recorded(self, uids: Collection[str]) -> set[str]:
         """Those of the uids whose verdict is in history."""

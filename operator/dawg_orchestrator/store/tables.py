@@ -2,13 +2,14 @@
 
     runs ─┬─ tasks        the end of each task of the frozen expansion
           ├─ run_pools    how long its tasks held slots of each pool
+          ├─ commit_runs  what it says of its commit, if it does
           ├─ reports ──── test_cases
           ├─ artifacts    rows about files; the bytes are in a blob store
           ├─ dashboard_entries
           └─ logs ─────── log_tails
 
 A run's row appears with its first upload, without a verdict; it is history only once it has one.
-``step_states``, ``webhook_deliveries`` and ``patches`` belong to no run.
+``step_states``, ``webhook_deliveries``, ``patches``, ``commit_samples`` and ``risk_models`` belong to no run.
 """
 
 from __future__ import annotations
@@ -144,6 +145,25 @@ class RunPool(Table):
     run: Mapped[str] = _run_uid()
     pool: Mapped[str] = mapped_column(String(253), primary_key=True)
     seconds: Mapped[float] = mapped_column(Float)
+
+
+class CommitRun(Table):
+    """A finished run of tests that says something of a commit: it ran as the commit is, and its verdict is of tests.
+
+    ``failing``: its tasks that failed, by index in the frozen expansion, with their keys.
+    """
+
+    __tablename__ = "commit_runs"
+    __table_args__ = (Index("ix_commit_runs_repository", "namespace", "repository", "created"),)
+
+    run: Mapped[str] = _run_uid()
+    namespace: Mapped[str] = mapped_column(String(63))
+    repository: Mapped[str] = mapped_column(String(512))
+    commit: Mapped[str] = mapped_column(String(64))
+    workflow: Mapped[str] = mapped_column(String(253), default="")
+    created: Mapped[datetime] = mapped_column(UtcTime)
+    verdict: Mapped[str] = mapped_column(String(16))
+    failing: Mapped[dict[str, str]] = mapped_column(JSON)
 
 
 class Report(Table):
@@ -312,6 +332,42 @@ class Patch(Table):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size: Mapped[int] = mapped_column()
     received: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class CommitSample(Table):
+    """What a commit is like, as a run of it has analysed it first, and whether it failed for a reason of its own.
+
+    It outlives its runs, for a model needs more commits than history keeps. ``failed`` is None as long as no run has a
+    say; ``features`` are learning.commitfeatures.written.
+    """
+
+    __tablename__ = "commit_samples"
+    __table_args__ = (Index("ix_commit_samples_seen", "seen"),)
+
+    namespace: Mapped[str] = mapped_column(String(63), primary_key=True)
+    repository: Mapped[str] = mapped_column(String(512), primary_key=True)
+    commit: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen: Mapped[datetime] = mapped_column(UtcTime)
+    features: Mapped[str] = mapped_column(String(255))
+    failed: Mapped[bool | None] = mapped_column()
+
+
+class RiskModel(Table):
+    """The model of a repository's commits, or why there is none; ``version`` counts the fits.
+
+    ``look_at`` is when it is somebody's turn: who moves it forward has it to himself until then.
+    """
+
+    __tablename__ = "risk_models"
+
+    namespace: Mapped[str] = mapped_column(String(63), primary_key=True)
+    repository: Mapped[str] = mapped_column(String(512), primary_key=True)
+    look_at: Mapped[datetime] = mapped_column(UtcTime)
+    version: Mapped[int] = mapped_column(default=0)
+    fitted_to: Mapped[int] = mapped_column(default=0)
+    fitted_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    model: Mapped[str | None] = mapped_column(Text)
+    why: Mapped[str] = mapped_column(Text, default="")
 
 
 def test_number(namespace: str, suite: str, classname: str, name: str) -> int:

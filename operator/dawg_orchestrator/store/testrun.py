@@ -16,6 +16,7 @@ from dawg_orchestrator.resources.names import SCHEDULE
 from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunSpec, TestRunStatus
 from dawg_orchestrator.resources.verdict import BY_LETTER, GREEN, Verdict
+from dawg_orchestrator.store.commitruns import commit_run_of, sample_of
 from dawg_orchestrator.store.database import Row
 
 _RAN = frozenset({Verdict.PASSED, Verdict.FLAKY, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR})
@@ -23,11 +24,13 @@ _RAN = frozenset({Verdict.PASSED, Verdict.FLAKY, Verdict.FAILED, Verdict.TIMED_O
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``."""
+    """Rows of the tables ``runs``, ``tasks`` and ``run_pools``; and of two tables about commits, if there are any."""
 
     run: Row
     tasks: list[Row]
     pools: list[Row]
+    commit_run: Row | None = None
+    sample: Row | None = None
 
 
 def record_of(testrun: dict[str, Any]) -> RunRecord:
@@ -57,7 +60,10 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
         "status": testrun.get("status") or {},
     }
     pools = _pool_rows(run, spec, told, tasks)
-    return RunRecord(_storable_row(run), [_storable_row(row) for row in tasks], [_storable_row(row) for row in pools])
+    return RunRecord(
+        _storable_row(run), [_storable_row(row) for row in tasks], [_storable_row(row) for row in pools],
+        commit_run_of(run, spec, told), sample_of(run, spec, told, status),
+    )  # fmt: skip
 
 
 def read_status(testrun: dict[str, Any]) -> TestRunStatus:

@@ -15,10 +15,12 @@ import pytest
 from dawg_agent import commitfacts
 from dawg_agent.blobs import Blobs
 from dawg_agent.commitfacts import read_facts
+from dawg_agent.commitlog import read_commits
 from dawg_agent.filelists import read_file_lists
-from dawg_agent.git import prepare_access
+from dawg_agent.git import Access, prepare_access
 from dawg_agent.histories import Histories, Wanted
 from dawg_orchestrator.learning.changes import CommitFacts
+from dawg_orchestrator.learning.commitfeatures import History, read_written
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.testrun import GitSource
@@ -354,6 +356,70 @@ async def test_an_agent_without_room_says_so_and_is_tried_again(
     assert result.infrastructure is Reason.STEP_BROKEN
 
 
+# What the commit is like, for a model
+
+
+async def test_features_are_those_that_a_whole_copy_of_the_repository_tells(
+    bench: StepBench, repository: Repository, server: GitServer
+) -> None:
+    git(repository.bare, "config", "uploadpack.allowFilter", "true")  # so that the history comes without contents
+    shop(repository)
+    git(repository.work, "mv", "shop/page1.py", "shop/moved.py")
+    commit = repository.commit({"shop/cart.py": "x = 1\n" * 30, "shop/new.py": "y\n"}, "Fix the cart")
+    repository.push()
+
+    result = await analyse(bench, server, commit)
+
+    here = Access("https://nobody.example", {"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+    whole, history = await read_commits(here, repository.bare, commit), History()
+    expected = [history.observe(one) for one in whole.commits.values()][-1]
+    assert read_written(outputs(result)["features"]) == pytest.approx(expected, rel=1e-5)
+    assert (expected.nf, expected.la, expected.lt, expected.fix) == (3, 31, 3, 1)
+    assert expected.nuc > 5
+
+
+async def test_a_merge_has_no_features_and_that_is_said(
+    bench: StepBench, repository: Repository, server: GitServer
+) -> None:
+    shop(repository)
+    git(repository.work, "checkout", "--quiet", "-b", "side", "HEAD~1")
+    repository.commit({"side.txt": "1\n"})
+    git(repository.work, "checkout", "--quiet", "main")
+    git(repository.work, "merge", "--quiet", "--no-ff", "-m", "Merge", "side")
+    commit = git(repository.work, "rev-parse", "HEAD")
+    repository.push()
+
+    result = await analyse(bench, server, commit)
+
+    assert (result.exit_code, outputs(result)["features"]) == (0, "")
+    assert "nothing for a model: it is a merge" in result.message
+
+
+@pytest.mark.parametrize("short", [True, False], ids=["little of it is asked for", "the server has little of it"])
+async def test_a_history_that_ends_early_gives_no_features_and_fails_nothing(
+    short: bool, bench: StepBench, repository: Repository, server: GitServer, tmp_path: Path
+) -> None:
+    commit = shop(repository)
+    if not short:
+        whole = tmp_path / "whole.git"
+        repository.bare.rename(whole)
+        git(tmp_path, "clone", "--quiet", "--bare", "--depth=4", f"file://{whole}", str(repository.bare))
+
+    result = await analyse(bench, server, commit, history=3 if short else 1000)
+
+    assert (result.exit_code, outputs(result)["level"], outputs(result)["features"]) == (0, "medium", "")
+    assert "nothing for a model: of the history fewer than 1000 commits are there" in result.message
+
+
+async def test_without_history_there_are_no_features(
+    bench: StepBench, repository: Repository, server: GitServer
+) -> None:
+    result = await analyse(bench, server, shop(repository), history=0)
+
+    assert (result.exit_code, outputs(result)["features"]) == (0, "")
+    assert "nothing for a model: there is no history" in result.message
+
+
 # predict-risks
 
 
@@ -371,7 +437,7 @@ async def test_a_prediction_raises_what_the_analysis_found_and_says_what_to_run(
 
     assert outputs(plainly) == {
         "level": "medium", "probability": "", "areas": '["api"]', "tests": '["tests/test_a.py","tests/test_b.py"]',
-        "durationSeconds": "60.0", "block": "false", "source": "rules",
+        "suites": "[]", "durationSeconds": "60.0", "block": "false", "source": "rules",
     }  # fmt: skip
     found = outputs(likely)
     assert (found["level"], found["source"], found["block"], found["probability"]) == ("high", "model", "true", "0.650")

@@ -70,6 +70,25 @@ async def test_with_a_limit_the_newest_are_read_and_lines_before_are_still_right
     assert "at most 2 are read" in log.missing
 
 
+@pytest.mark.parametrize("words", [module._MOST_WORDS, 0], ids=["of its files", "of all files"])
+async def test_one_commit_alone_is_what_it_is_among_all(
+    words: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = RandomHistory(tmp_path / "work", random.Random(7)).grow(40)  # noqa: S311 - a failing seed replays
+    mirror = mirrored(tmp_path / "work")
+    everything = (await read_commits(HERE, mirror, head)).commits
+    monkeypatch.setattr(module, "_MOST_WORDS", words)
+
+    alone = {number: await module.read_one(HERE, mirror, number) for number in everything}
+
+    assert alone == everything
+
+
+async def test_one_commit_for_which_there_is_no_time_is_told_from_a_merge(work: Path):
+    with pytest.raises(GitError, match="no time"):
+        await module.read_one(HERE, mirrored(work), head_of(work), timedelta())
+
+
 async def test_when_there_is_no_time_nothing_is_read_and_that_is_said(work: Path):
     log = await read_commits(HERE, mirrored(work), head_of(work), patience=timedelta())
 

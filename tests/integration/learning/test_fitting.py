@@ -18,7 +18,8 @@ from benchmarks.commits import generated
 from dawg_orchestrator.learning import fitting
 from dawg_orchestrator.learning.commitfeatures import Features
 from dawg_orchestrator.learning.commitrisk import RiskModel, level, probability, reasons, restore
-from dawg_orchestrator.learning.fitting import LEAST_COMMITS, NoModel, Sample, fit, judge, train
+from dawg_orchestrator.learning.fitting import fit, judge, train
+from dawg_orchestrator.learning.risksamples import LEAST_COMMITS, NoModel, Sample
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

@@ -14,7 +14,8 @@ from benchmarks import commits, risk
 from benchmarks.commits import Project, generated, read
 from dawg_orchestrator.learning.commitfeatures import Features
 from dawg_orchestrator.learning.commitrisk import probability
-from dawg_orchestrator.learning.fitting import Sample, judge, train
+from dawg_orchestrator.learning.fitting import judge, train
+from dawg_orchestrator.learning.risksamples import Sample
 
 HEADINGS = ",_id,date,bug,__,ns,nd,nf,entrophy,la,ld,lt,fix,ndev,age,nuc,exp,rexp,sexp\n"
 

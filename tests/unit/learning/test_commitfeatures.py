@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawg_orchestrator.learning.commitfeatures import Commit, Features, FileChange, History, entropy, is_fix
+from dawg_orchestrator.learning.commitfeatures import (
+    Commit,
+    Features,
+    FileChange,
+    History,
+    entropy,
+    is_fix,
+    read_written,
+    written,
+)
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -151,3 +160,27 @@ def test_features_do_not_depend_on_the_order_of_a_commits_files():
             histories[order].append(history.observe(a_commit(*paths[::order])))
 
     assert histories[1] == histories[-1]
+
+
+NUMBERS = st.floats(min_value=0, max_value=1e9) | st.integers(min_value=0, max_value=10**9).map(float)
+
+
+@given(st.lists(NUMBERS, min_size=14, max_size=14))
+def test_features_survive_as_a_short_text(numbers: list[float]):
+    features = Features(*numbers)
+    text = written(features)
+
+    again = read_written(text)
+
+    assert again == pytest.approx(features, rel=1e-5)
+    assert len(text) <= 200
+    assert read_written(written(again or features)) == again
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[]", "5", "{}", "[1,2,3]", f"[{'1,' * 13}null]", f"[{'1,' * 13}-1]", f"[{'1,' * 13}NaN]",
+     f"[{'1,' * 13}1e13]", f"[{'1,' * 13}{'9' * 400}]", f"[{'1,' * 14}1]"],
+)  # fmt: skip
+def test_what_are_no_features_is_not_read_as_such(text: str):
+    assert read_written(text) is None
