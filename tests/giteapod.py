@@ -18,6 +18,8 @@ _HOME = Path("/data")
 _USER = "git"  # of the test image; Gitea wants one that /etc/passwd knows, and not root
 _USER_ID = 65532
 _BEGUN = "/data/everything-is-here"
+_DATABASE = f"{_HOME}/data/gitea.db"
+_DELIVERED = "select delivered from hook_task where is_delivered and instr(payload_content, ?)"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,16 @@ class ForgeInCluster:
 
     people: gitea.GiteaServer
     url: str
+    kubectl: Kubectl
+
+    def delivered(self, commit: str) -> float | None:
+        """When the webhook that tells of a push of this commit was answered, by the clock; Gitea's API does not say."""
+        script = (
+            f"import sqlite3\nfound = sqlite3.connect({_DATABASE!r}).execute({_DELIVERED!r}, [{commit!r}])"
+            "\nfor row in found: print(*row)"
+        )
+        found = self.kubectl(*_inside(), "python3", "-c", script).split()
+        return int(found[0]) / 10**9 if found else None
 
     def clone_url(self, repository: str) -> str:
         """The address of a public repository, for pods."""
@@ -46,7 +58,8 @@ def in_cluster(image: str) -> Iterator[ForgeInCluster]:
         pod = ready_pod(kubectl, f"app={_NAME}")
         printed = kubectl(*_inside(), f"{_HOME}/program/gitea", *gitea.admin_words(), "--config", f"{_HOME}/app.ini")
         with forwarded(kubectl, pod, _PORT) as port:
-            yield ForgeInCluster(gitea.GiteaServer(f"http://127.0.0.1:{port}", gitea.admin_of(printed)), url)
+            people = gitea.GiteaServer(f"http://127.0.0.1:{port}", gitea.admin_of(printed))
+            yield ForgeInCluster(people, url, kubectl)
     finally:
         Kubectl()("delete", "namespace", namespace, "--wait=false")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dawg_agent.git import Access, GitError, readable, run_git
-from dawg_orchestrator.resources.reasons import Reason
+from dawg_agent.git import Access, Answer, GitError, local_error, run_git
 
 _AT_ONCE = 8 * 2**20  # bytes of contents in one answer; git.OUTPUT_LIMIT is above it
 _NAMES_AT_ONCE = 50_000
@@ -33,14 +33,7 @@ class Blobs:
     async def list_files(self, commit: str) -> list[Entry]:
         """Plain files of the tree, in git's order: as many as 16 MiB of their names hold. No links, no submodules."""
         output = await self.git("ls-tree", "-r", "-z", "--full-tree", commit)
-        whole = output[: output.rfind(b"\0") + 1]
-        entries = []
-        for line in whole.split(b"\0")[:-1]:
-            head, _, name = line.partition(b"\t")
-            mode, _, blob = head.decode("ascii", "replace").split(" ", 2)
-            if mode in _FILE_MODES:
-                entries.append(Entry(name.decode("utf-8", "surrogateescape"), blob))
-        return entries
+        return await asyncio.to_thread(_plain_files, output)
 
     async def sizes(self, blobs: Iterable[str]) -> dict[str, int]:
         """Bytes of each; one that is not there is left out."""
@@ -76,19 +69,24 @@ class Blobs:
 
     async def git(self, *arguments: str) -> bytes:
         """What a command prints, as far as git.OUTPUT_LIMIT."""
+        return (await self.answer(*arguments)).output
+
+    async def answer(self, *arguments: str) -> Answer:
+        """The same, with what is known of the rest."""
         return await self._run(list(arguments), None)
 
     async def _ask(self, how: str, names: list[str]) -> bytes:
         question = self._scratch / "objects"
         question.write_text("\n".join(names) + "\n", encoding="ascii")
-        return await self._run(["cat-file", how], question)
+        return (await self._run(["cat-file", how], question)).output
 
-    async def _run(self, arguments: list[str], stdin: Path | None) -> bytes:
+    async def _run(self, arguments: list[str], stdin: Path | None) -> Answer:
         answer = await run_git(arguments, self._access, self._repository, self._timeout, stdin=stdin)
         if answer.code:
-            told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
-            raise GitError(Reason.SOURCE_UNREACHABLE, f"git {arguments[0]} failed: {told}")
-        return answer.output
+            command = next(word for word in arguments if word != "-c" and "=" not in word)
+            error = local_error(command, answer, self._access)
+            raise GitError(error.reason, error.message)  # what is here stays as it is: another try finds it again
+        return answer
 
     def _split(self, output: bytes) -> Iterable[tuple[str, bytes]]:
         at = 0
@@ -99,3 +97,14 @@ class Blobs:
                 size = int(words[2])
                 yield words[0], output[at : at + size]
                 at += size + 1
+
+
+def _plain_files(output: bytes) -> list[Entry]:
+    whole = output[: output.rfind(b"\0") + 1]
+    entries = []
+    for line in whole.split(b"\0")[:-1]:
+        head, _, name = line.partition(b"\t")
+        mode, _, blob = head.decode("ascii", "replace").split(" ", 2)
+        if mode in _FILE_MODES:
+            entries.append(Entry(name.decode("utf-8", "surrogateescape"), blob))
+    return entries

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from dawg_agent.git import Access, Answer, GitError, prepare_access, readable, remote_error, run_git
+from dawg_agent.git import Access, Answer, GitError, local_error, prepare_access, readable, remote_error, run_git
 from dawg_agent.patches import Patch
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN, GitSource
@@ -116,8 +116,7 @@ class Checkout:
     async def _local(self, *arguments: str) -> None:
         answer = await self._git(*arguments)
         if answer.code:
-            message = f"git {arguments[0]} failed: {readable(answer.error, self._access.hidden)}"
-            raise GitError(Reason.SOURCE_UNREACHABLE, message, transient=True)
+            raise local_error(arguments[0], answer, self._access)
 
     async def _advertised(self, revision: str) -> _Shown | None:
         """Return the reference that the revision names, by git's own precedence; None: the server shows none."""

@@ -6,6 +6,7 @@ behind ``--`` and as they are, and what people will read is rid of control chara
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from dawg_agent.blobs import Blobs
-from dawg_agent.git import GitError
+from dawg_agent.git import OUTPUT_LIMIT, GitError
 from dawg_orchestrator.learning.changes import ChangedFile, CommitFacts, Kind, Person, Status, is_generated
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
@@ -100,9 +101,11 @@ def _person(value: str) -> tuple[Person, datetime | None]:
 async def _files(blobs: Blobs, base: str | None, commit: str) -> tuple[list[_Raw], int]:
     """The files with their lines, and how many more there are. What is many is neither read nor tried for renames."""
     between = (base, commit) if base is not None else (commit,)
-    plainly = read_entries(await blobs.git("diff-tree", *_DIFF, "--raw", "--no-renames", *between, "--"))
-    if len(plainly) > MOST_FILES:
-        return plainly[:MOST_FILES], len(plainly) - MOST_FILES
+    plainly = await blobs.answer("diff-tree", *_DIFF, "--raw", "--no-renames", *between, "--")
+    count = plainly.nuls // 2  # an entry is two words; long names leave room for few of them in what is kept
+    if count > MOST_FILES or len(plainly.output) >= OUTPUT_LIMIT:
+        listed = (await asyncio.to_thread(read_entries, plainly.output))[:MOST_FILES]
+        return listed, count - len(listed)
     options = (*_DIFF, "--raw", "--numstat", "-M50%", "-l400")
     return read_entries(await blobs.git(*_BIG, "diff-tree", *options, *between, "--")), 0
 
@@ -156,7 +159,7 @@ async def _diff(
     blobs: Blobs, base: str | None, commit: str, files: Iterable[ChangedFile]
 ) -> tuple[str, tuple[str, ...]]:  # fmt: skip
     """The changed lines of what people read, the smallest changes first, and what was left out."""
-    read, reasons = _readable_files(files)
+    read, reasons = await asyncio.to_thread(_readable_files, files)
     if not read:
         return "", tuple(_told(reasons))
     between = (base, commit) if base is not None else (commit,)

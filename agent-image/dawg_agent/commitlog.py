@@ -4,7 +4,8 @@
 
 Merges are no changes of their own. Only where a merge settles a conflict does it make new blobs, whose lines are noted.
 A file's lines before a change are those of its former blob, and these follow from the blob that one was made of: what
-git counts while it compares is all that is ever counted. A file that has just ceased to be binary counts as empty.
+git counts while it compares is all that is ever counted. A file that has just ceased to be binary counts as empty. What
+is huge counts as binary (core.bigFileThreshold in git.py): to compare lines takes many times a file's size of memory.
 
 Renames are those that git finds at 50 % of likeness; copies are new files. Of a mirror without contents only paths are
 read, see ``read_paths``.
@@ -23,7 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dawg_agent.difftext import FORMAT, CommitEntry, FileEntry, read_files, read_log
-from dawg_agent.git import OUTPUT_LIMIT, Access, GitError, readable, run_git
+from dawg_agent.git import OUTPUT_LIMIT, Access, GitError, local_error, run_git
 from dawg_orchestrator.learning.commitfeatures import Commit, FileChange
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
@@ -132,7 +133,8 @@ class _Reader:
             missing = f"commits before {entries[-1].commit[:12] if entries else head[:12]} were not read: {missing}"
         shallow = await asyncio.to_thread(_shallow, self._mirror)
         early = ends and any(entry.commit in shallow for entry in entries)
-        return CommitLog(dict(_changes(reversed(entries), lines, shallow)), missing, early)
+        commits = await asyncio.to_thread(lambda: dict(_changes(reversed(entries), lines, shallow)))
+        return CommitLog(commits, missing, early)
 
     async def read_one(self, commit: str) -> Commit | None:
         lines = _Lines()
@@ -156,7 +158,7 @@ class _Reader:
         if len(output) >= OUTPUT_LIMIT:  # one commit with so many files: without their blobs they take half the space
             shorter = [word for word in options if word != "--raw" or not self._lines]
             output = await self._git("log", *shorter, *commits, "--")
-        return list(read_log(output))
+        return await asyncio.to_thread(lambda: list(read_log(output)))
 
     async def _files_before(self, entry: CommitEntry) -> dict[str, FileEntry]:
         """All files of a commit's first parent, with their blobs and lines; none when git cannot tell in time."""
@@ -179,8 +181,7 @@ class _Reader:
         except GitError as error:
             raise (_Late if time.monotonic() >= self._deadline else error) from error
         if answer.code:
-            message = f"git {arguments[0]} failed: {readable(answer.error, self._access.hidden)}"
-            raise GitError(Reason.SOURCE_UNREACHABLE, message, transient=True)
+            raise local_error(arguments[0], answer, self._access)
         return answer.output
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from dawg_agent.git import Access, GitError, readable, run_git
+from dawg_agent.git import Access, GitError, local_error, run_git
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
@@ -30,9 +31,9 @@ async def read_file_lists(
     arguments = ["log", *_OPTIONS, f"--max-count={most + 1}", commit, "--"]
     answer = await run_git(arguments, here, repository, timeout)
     if answer.code:
-        told = readable(answer.error, access.hidden) or f"git ended with {answer.code}"
-        raise GitError(Reason.SOURCE_UNREACHABLE, f"git log failed: {told}")
-    return [files for number, files in read_log(answer.output) if number != commit][:most]
+        raise local_error("log", answer, access)
+    commits = await asyncio.to_thread(read_log, answer.output)
+    return [files for number, files in commits if number != commit][:most]
 
 
 def read_log(output: bytes) -> list[tuple[str, tuple[str, ...]]]:

@@ -30,6 +30,7 @@ _CONFIG = (
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.detachedHead=false",
+    "core.bigFileThreshold=4m",  # larger files go through git in pieces, and are not compared line by line
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=30",
 )
@@ -57,11 +58,12 @@ class Access:
 
 @dataclass
 class Answer:
-    """How one git command ended."""
+    """How one git command ended. ``nuls``: how many it wrote, also in what was not kept of its output."""
 
     code: int
     output: bytes
     error: str
+    nuls: int = 0
 
 
 def _private_file(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -170,9 +172,11 @@ class _Kept:
 
     limit: int
     data: bytearray = field(default_factory=bytearray)
+    nuls: int = 0
 
     async def drink(self, stream: asyncio.StreamReader) -> None:
         while chunk := await stream.read(65536):
+            self.nuls += chunk.count(0)
             self.data += chunk[: max(0, self.limit - len(self.data))]
 
 
@@ -217,7 +221,7 @@ async def run_git(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    return Answer(code, bytes(output.data), error.data.decode("utf-8", "replace"))
+    return Answer(code, bytes(output.data), error.data.decode("utf-8", "replace"), output.nuls)
 
 
 _CLASSES: tuple[tuple[Reason, bool, tuple[str, ...]], ...] = (
@@ -281,10 +285,26 @@ def remote_error(answer: Answer, access: Access) -> GitError:
     return GitError(reason, f"{access.url}: {explained(answer.error, told)}", transient=transient)
 
 
+# Of a very long name git's words are cut before they say what is wrong with it.
+_NOT_FOR_DISKS = re.compile(r"file name too long|error: invalid path|unable to create [^\n]{3000}", re.IGNORECASE)
+
+
+def local_error(command: str, answer: Answer, access: Access) -> GitError:
+    """What a command has met in a repository that is here."""
+    told = readable(answer.error, access.hidden) or f"git ended with {answer.code}"
+    if answer.code == -signal.SIGSEGV:  # its stack is full
+        why = "git cannot read the tree; it is probably thousands of folders deep"
+        return GitError(Reason.TREE_REFUSED, f"git {command} failed: {why}")
+    if _NOT_FOR_DISKS.search(answer.error):
+        return GitError(Reason.TREE_REFUSED, f"git {command} failed: {told}")
+    return GitError(Reason.SOURCE_UNREACHABLE, f"git {command} failed: {told}", transient=True)
+
+
 def readable(error: str, hidden: tuple[str, ...]) -> str:
-    """Make one short line of git's words, without secrets and control characters."""
+    """Make one short line of git's words, without secrets and control characters; of long names both ends are kept."""
     text = re.sub(r"(https?://)[^/@\s']+@", r"\1", error)
     for secret in hidden:
         text = text.replace(secret, "***")
     lines = [" ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", line).split()) for line in text.splitlines()]
+    lines = [re.sub(r"(\S{60})\S{20,}(\S{20})", r"\1…\2", line) for line in lines]
     return "; ".join(dict.fromkeys(line for line in lines if line))[:MESSAGE_LIMIT]

@@ -81,7 +81,7 @@ async def ask(
             conversation = _Conversation(llm, client, answer, first_pause)
             return answer.model_validate(await conversation.hold(messages))
     except TimeoutError as error:
-        raise LlmUnavailable(f"no answer within {patience.total_seconds():.0f} s") from error
+        raise LlmUnavailable(f"no answer within {patience.total_seconds():g} s") from error
     except (aiohttp.ClientError, OSError, StepFailed) as error:
         raise LlmUnavailable(f"unreachable: {said(error)}".replace(llm.key, "***")[:300]) from error
 

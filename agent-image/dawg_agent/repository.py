@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dawg_agent.commitfacts import plain
-from dawg_agent.git import Access, GitError, readable, remote_error, run_git
+from dawg_agent.git import Access, GitError, local_error, remote_error, run_git
 from dawg_orchestrator.resources.globs import matches_any
 from dawg_orchestrator.resources.protocol import MAX_BRANCH_NAME, MAX_BRANCHES, MAX_CHANGED_FILES, Change
-from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 DEPTH = 100  # commits of history that are fetched: as far back we see where a branch has left another
@@ -138,8 +137,7 @@ class History:
     async def _git(self, *arguments: str) -> bytes:
         answer = await run_git(list(arguments), self._access, self._folder, LOCAL_SECONDS)
         if answer.code:
-            told = readable(answer.error, self._access.hidden) or f"git ended with {answer.code}"
-            raise GitError(Reason.SOURCE_UNREACHABLE, f"git {arguments[0]} failed: {told}", transient=True)
+            raise local_error(arguments[0], answer, self._access)
         return answer.output
 
     async def _remote(self, *arguments: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from stories import Story
 
 WORKFLOW = "pre-release-testing"
 CONTEXT = f"dawg/{WORKFLOW}"
+PUSHES = int(os.environ.get("DAWG_GATE_PUSHES", "3"))  # whose way to the forge is measured
 HOOK_SECRET = secrets.token_hex(16)
 PASSES, FAILS = "assert 1 + 1 == 2\n", "assert 1 + 1 == 3, 'one and one is two'\n"
 
@@ -222,3 +224,22 @@ def test_an_override_lets_a_merge_through_that_the_tests_hold(
     assert Story(release.kubectl).status(run)["verdict"] == "Failed"
     merged = forge.people.merge(name, number, developer)
     assert merged.is_success, merged.text
+
+
+def test_a_push_shows_pending_soon_after_its_webhook(
+    forge: ForgeInCluster, developer: Person, repository: tuple[str, Path], release: Release
+) -> None:
+    name, work = repository
+    git(work, "checkout", "--quiet", "-B", "feature/often", "main")
+    there, seconds = Story(release.kubectl), []
+    for number in range(PUSHES):
+        pushed = commit(work, f"{PASSES}# {number}\n")
+        forge.people.push(work, name, "feature/often:feature/often", by=developer)
+        first = eventually(lambda commit=pushed: shown(forge, name, commit), within=60, every=0.02)
+        seen = time.time()
+        told = eventually(lambda commit=pushed: forge.delivered(commit), within=30)
+        seconds.append(seen - told)
+        assert first["status"] == "pending"
+        there.then_finishes(run_of(release, pushed))  # or the next one would be measured beside its tests
+
+    print(f"pending, seconds after the webhook was answered: {sorted(round(one, 2) for one in seconds)}")

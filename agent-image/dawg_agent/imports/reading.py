@@ -21,6 +21,8 @@ LARGEST = 256 * 1024  # bytes of one file; larger ones were written by programs
 MOST_BYTES = 64 * 2**20  # of all that is read for one commit
 _MOST_MANIFESTS = 2000
 _KEPT = 100_000  # files whose imports are remembered
+_MOST_FOLDERS = 200_000  # of one commit, and how deep they may lie: each is remembered with all that lie above it
+_DEEPEST = 64
 _AT_ONCE = 50  # files that are parsed before anybody looks at the clock
 
 Language = Literal["python", "javascript", "go"]
@@ -72,18 +74,44 @@ async def read_imports(
     blobs: Blobs, entries: Iterable[Entry], parsed: Parsed, most_files: int, deadline: float
 ) -> ReadImports:  # fmt: skip
     """Read the imports of a commit's files. ``deadline`` is of time.monotonic(); raise GitError."""
-    sources = {entry: language for entry in entries if (language := language_of(entry.path)) is not None}
+    near, far = await asyncio.to_thread(_near_and_far, entries)
+    sources = await asyncio.to_thread(_sources, near)
+    beyond = len(await asyncio.to_thread(_sources, far))
     chosen = dict(list(sources.items())[:most_files])
     new: dict[str, Language] = {}
     for entry, language in chosen.items():
         if not parsed.get(language, entry.blob)[0]:
             new.setdefault(entry.blob, language)
     late = await _parse(blobs, new, parsed, deadline)
-    manifests = await _manifests(blobs, entries)
+    manifests = await _manifests(blobs, near)
     found = {entry: parsed.get(language, entry.blob)[1] for entry, language in chosen.items()}
-    imports = await asyncio.to_thread(_resolved, found, chosen, manifests, [entry.path for entry in entries])
-    unread = sum(one is None for one in found.values()) + len(sources) - len(chosen)
-    return ReadImports(ImportGraph(imports, unread), _told(unread, len(sources), late=late))
+    imports = await asyncio.to_thread(_resolved, found, chosen, manifests, [entry.path for entry in near])
+    unread = sum(one is None for one in found.values()) + len(sources) - len(chosen) + beyond
+    return ReadImports(ImportGraph(imports, unread), _told(unread, len(sources) + beyond, late=late))
+
+
+def _sources(entries: Iterable[Entry]) -> dict[Entry, Language]:
+    return {entry: language for entry in entries if (language := language_of(entry.path)) is not None}
+
+
+def _near_and_far(entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The files whose folders are neither too deep nor too many, and all others."""
+    seen, near, far = {""}, [], []
+    for entry in entries:
+        folder = entry.path.rpartition("/")[0]
+        above = [] if folder in seen else list(_folders(entry.path))
+        if entry.path.count("/") <= _DEEPEST and len(seen) + len(above) <= _MOST_FOLDERS:
+            seen.update(above)
+            near.append(entry)
+        else:
+            far.append(entry)
+    return near, far
+
+
+def _folders(path: str) -> Iterable[str]:
+    """Those that a path lies in, within what may be deep."""
+    parts = path.split("/", _DEEPEST + 1)[: _DEEPEST + 1]
+    return ("/".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
 def _told(unread: int, sources: int, *, late: bool) -> str:

@@ -45,6 +45,7 @@ REMEDIES: dict[str, str] = {
     Reason.SOURCE_REFUSED: "set source.git.credentialsSecretRef to a Secret with access",
     Reason.REVISION_NOT_FOUND: "push the revision, or name another in source.git.revision",
     Reason.PATCH_NOT_FOUND: "bring the patch again, as `dawg watch` does, and name what the api answers in patchRef",
+    Reason.TREE_REFUSED: "rename the files that the message names, or lay them less deep, and push",
     Reason.PATCH_REFUSED: "make the patch from the commit that source.git.revision names, and bring it again",
     Reason.HOST_KEY_UNKNOWN: "add the server's key to known_hosts in the Secret",
     Reason.CERTIFICATE_UNKNOWN: "add the certificate of the server's authority to the git Secret as ca.crt",

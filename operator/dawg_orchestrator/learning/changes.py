@@ -27,6 +27,7 @@ TESTS = (
     "test/**", "tests/**", "**/tests/**", "**/__tests__/**", "**/src/test/**", "**/testdata/**", "e2e/**",
 )  # fmt: skip
 RUNNABLE_TESTS = tuple(glob for glob in TESTS if glob.rpartition("/")[2] not in ("**", "conftest.py"))
+_LONGEST_SHOWN = 120  # characters
 # Prose by its name, and code all the same.
 _NO_DOCUMENTATION = ("**/requirements*.txt", "**/*.py", "**/*.js", "**/*.ts", "**/*.go", "**/*.sh")
 
@@ -82,6 +83,11 @@ class CommitFacts:
     more_files: int = 0  # beyond those that are listed
     diff: str = ""
     left_out: tuple[str, ...] = ()
+
+
+def shortened(path: str) -> str:
+    """A path for a sentence: of a very long one, both ends."""
+    return path if len(path) <= _LONGEST_SHOWN else f"{path[:80]}…{path[-39:]}"
 
 
 def is_generated(path: str) -> bool:

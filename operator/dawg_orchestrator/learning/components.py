@@ -14,6 +14,7 @@ from dawg_orchestrator.learning.owners import Owners
 MANIFESTS = frozenset(
     {"pyproject.toml", "setup.cfg", "setup.py", "package.json", "go.mod", "Cargo.toml", "pom.xml", "build.gradle"}
 )
+_DEEPEST = 64  # folders that a package lies in; a path may go on below it for as long as it likes
 ROOT = "(root)"  # the component of files that are in no folder
 
 By = Literal["owners", "manifest", "folder"]
@@ -63,11 +64,13 @@ def touched_by(paths: Iterable[str], owners: Owners | None, tree: Iterable[str] 
 def package_folders(tree: Iterable[str]) -> frozenset[str]:
     """The folders below the root that have a manifest; a package at the root would be all there is."""
     split = (path.rpartition("/") for path in tree)
-    return frozenset(folder for folder, _, name in split if folder and name in MANIFESTS)
+    return frozenset(
+        folder for folder, _, name in split if folder and name in MANIFESTS and folder.count("/") < _DEEPEST
+    )
 
 
 def _by_place(path: str, packages: frozenset[str]) -> Component:
-    folder = path.rpartition("/")[0]
+    folder = "/".join(path.split("/", _DEEPEST)[:_DEEPEST]) if path.count("/") > _DEEPEST else path.rpartition("/")[0]
     while folder:
         if folder in packages:
             return Component(folder, "manifest")

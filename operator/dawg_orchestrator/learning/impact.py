@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dawg_orchestrator.learning.changes import ChangedFile, is_documentation, is_generated, is_test
+from dawg_orchestrator.learning.changes import ChangedFile, is_documentation, is_generated, is_test, shortened
 from dawg_orchestrator.learning.cochange import CoChanges
 from dawg_orchestrator.learning.components import Touched
 from dawg_orchestrator.learning.importgraph import ImportGraph, Reached
@@ -156,7 +156,7 @@ def _parts(evidence: Evidence) -> tuple[dict[str, float], list[str]]:
     parts = {"size": _saturating(lines, _SIZE), "spread": _saturating(len(touched.components) - 1, _COMPONENTS)}
     reasons = [
         f"{len(files) + evidence.more_files} files, {lines} lines that people write",
-        f"{len(touched.components)} components: {', '.join(touched.names[:5]) or 'none'}",
+        f"{len(touched.components)} components: {', '.join(map(shortened, touched.names[:5])) or 'none'}",
     ]
     if touched.owners:
         parts["owners"] = _saturating(len(touched.owners) - 1, _OWNERS)
@@ -178,7 +178,7 @@ def _centrality(files: Sequence[ChangedFile], graph: ImportGraph) -> tuple[float
         return 0.0, "no changed file is imported by others"
     path = max(counts, key=lambda one: (counts[one], one))
     share = counts[path] / max(1, graph.files - 1)
-    return round(math.sqrt(min(1.0, share)), 3), f"{counts[path]} files depend on {path}"
+    return round(math.sqrt(min(1.0, share)), 3), f"{counts[path]} files depend on {shortened(path)}"
 
 
 def _misses(evidence: Evidence) -> tuple[float, str]:
@@ -186,5 +186,8 @@ def _misses(evidence: Evidence) -> tuple[float, str]:
     changed = {path for file in evidence.files for path in file.paths}
     misses = evidence.together.misses(changed, evidence.present or None)[:5]
     part = round(1 - math.prod(1 - pair.confidence for pair in misses), 3)
-    told = ", ".join(f"{pair.partner} (in {pair.confidence:.0%} of changes of {pair.path})" for pair in misses[:3])
+    told = ", ".join(
+        f"{shortened(pair.partner)} (in {pair.confidence:.0%} of changes of {shortened(pair.path)})"
+        for pair in misses[:3]
+    )
     return part, f"usually changed too, but not here: {told}" if misses else ""

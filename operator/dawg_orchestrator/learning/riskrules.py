@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dawg_orchestrator.learning.changes import ChangedFile, is_documentation, is_test
+from dawg_orchestrator.learning.changes import ChangedFile, is_documentation, is_test, shortened
 from dawg_orchestrator.resources.globs import matches_any
 from dawg_orchestrator.resources.workflow import RiskRule
 
@@ -101,8 +101,8 @@ def level_of_rules(files: Sequence[ChangedFile], rules: Sequence[RiskRule]) -> t
 
 def _levels(file: ChangedFile, rules: Sequence[RiskRule]) -> Iterable[tuple[Level, str]]:
     area = area_of(file)
-    yield area.level, f"{file.path} is {area.name}"
+    yield area.level, f"{shortened(file.path)} is {area.name}"
     for number, rule in enumerate(rules):
         globs = [f"{glob}**" if glob.endswith("/") else glob for glob in rule.paths]
         if any(matches_any(globs, path) for path in file.paths):
-            yield rule.level, f"{file.path} fits spec.risk[{number}] of the Workflow"
+            yield rule.level, f"{shortened(file.path)} fits spec.risk[{number}] of the Workflow"

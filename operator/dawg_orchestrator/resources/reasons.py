@@ -68,6 +68,7 @@ class Reason(StrEnum):
     SOURCE_UNREACHABLE = "SourceUnreachable", "The repository did not answer.", True, True
     SOURCE_REFUSED = "SourceRefused", "The repository refused the credentials, or there were none.", True
     REVISION_NOT_FOUND = "RevisionNotFound", "The repository has no such revision.", True
+    TREE_REFUSED = "TreeRefused", "The commit has files that cannot be put on a disk, or are too deep to be read.", True
     PATCH_NOT_FOUND = "PatchNotFound", "The patch that the run names is not kept in its namespace.", True
     PATCH_REFUSED = "PatchRefused", "The patch that the run names cannot be put on top of its commit.", True
     HOST_KEY_UNKNOWN = "HostKeyUnknown", "The ssh server's key is not in the Secret's known_hosts.", True
