@@ -240,6 +240,9 @@ def test_a_push_shows_pending_soon_after_its_webhook(
         told = eventually(lambda commit=pushed: forge.delivered(commit), within=30)
         seconds.append(seen - told)
         assert first["status"] == "pending"
-        there.then_finishes(run_of(release, pushed))  # or the next one would be measured beside its tests
+        last = there.then_finishes(run_of(release, pushed))  # or the next one would be measured beside its tests
 
+    messages = {entry["name"]: entry["message"] for entry in last["tasks"]}
+    assert "nothing for a model" not in messages["analyze"]  # what the commit is like has come to history
+    assert "there is no model: " in messages["predict"]
     print(f"pending, seconds after the webhook was answered: {sorted(round(one, 2) for one in seconds)}")

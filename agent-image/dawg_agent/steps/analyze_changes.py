@@ -2,6 +2,7 @@
 
     repository ──► facts of the commit ──► components, imports, what changes together ──┬─► level and tests
     history ─────► which tests failed lately ───────────────────────────────────────────┘
+    history ◄───── what the commit is like, for the model that runs of it will teach
 
 A part that is missing is said and lowers nothing. Where the repository cannot be read at all, the level is the one that
 the step was told to assume.
@@ -82,8 +83,9 @@ async def _analyse(inputs: AnalyzeChanges, about: About, source: Source) -> Step
     failing, no_failing = await _failing(about, source, evidence.present)
     impact = await asyncio.to_thread(judge, replace(evidence, failing=failing))
     told = [text for text in (no_graph, no_log, no_failing) if text]
-    if features is None:
-        told.append(f"nothing for a model: {no_features}")
+    untaught = no_features if features is None else await _teach(about, source, facts.commit, features)
+    if untaught:
+        told.append(f"nothing for a model: {untaught}")
     if facts.base is None:
         told.append("the commit has no parent, so all of it is new")
     llm = about.llm if inputs.llm else None
@@ -125,6 +127,14 @@ def listed(names: Iterable[str], most: int) -> str:
         if plain(name) == name and "\n" not in name and "\t" not in name:
             kept.append(name)
     return json.dumps(kept, separators=(",", ":"))
+
+
+async def _teach(about: About, source: Source, commit: str, features: Features) -> str:
+    """Leave history what the commit is like; why it could not be, if so."""
+    if about.lessons is None:
+        return ""
+    answer = await about.lessons.teach(source.git.url, commit, features)
+    return answer.why if answer is not None else ""
 
 
 async def _failing(about: About, source: Source, present: frozenset[str]) -> tuple[dict[str, float], str]:

@@ -1,5 +1,7 @@
 """What history has taught of a repository, asked of the api: a model of its commits, and what its tests did lately.
 
+And the other way: what a commit is like, of which history will know how its tests ended.
+
 Nothing depends on an answer: who gets none goes on with what it knows itself, and says why.
 """
 
@@ -13,9 +15,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from dawg_agent.upload import Door, DoorClosed, DoorRefused, persist
+from dawg_orchestrator.learning.commitfeatures import Features, written
 from dawg_orchestrator.learning.commitrisk import RiskModel, restore
 from dawg_orchestrator.resources.model import Model
-from dawg_orchestrator.resources.protocol import RiskAnswer, TestsAnswer, TestsQuestion
+from dawg_orchestrator.resources.protocol import CommitFound, RiskAnswer, TestsAnswer, TestsQuestion
 
 PATIENCE = 5.0  # seconds that the api may be away
 M = TypeVar("M", bound=Model)
@@ -49,6 +52,12 @@ class Lessons:
         """What these test files did lately; without any, those tests that failed most."""
         question = TestsQuestion(repository=repository, tests=list(tests))
         return await self._ask(TestsAnswer, "POST", "steps/tests", json=question.wire())
+
+    async def teach(self, repository: str, commit: str, features: Features) -> Unknown | None:
+        """Have history note what a commit is like; why it could not, else None."""
+        found = CommitFound(repository=repository, commit=commit, features=written(features))
+        answer = await self._ask(Model, "PUT", "steps/commits", json=found.wire())
+        return answer if isinstance(answer, Unknown) else None
 
     async def _ask(self, answer: type[M], method: str, path: str, **options: Any) -> M | Unknown:
         deadline = asyncio.get_running_loop().time() + self._patience

@@ -9,21 +9,24 @@ import asyncio
 import json
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dawg_orchestrator.api.answers import bad_request
 from dawg_orchestrator.api.auth import Clock
 from dawg_orchestrator.api.bodies import read_body, read_model
 from dawg_orchestrator.api.parameters import Token
-from dawg_orchestrator.api.services import Services
+from dawg_orchestrator.api.services import Services, now
+from dawg_orchestrator.learning.commitfeatures import read_written
 from dawg_orchestrator.learning.repositories import repository_name
 from dawg_orchestrator.learning.risksamples import too_few
 from dawg_orchestrator.learning.testhistory import rate_of, records_of
-from dawg_orchestrator.resources.protocol import RiskAnswer, TestRecord, TestsAnswer, TestsQuestion
+from dawg_orchestrator.resources.protocol import CommitFound, RiskAnswer, TestRecord, TestsAnswer, TestsQuestion
 from dawg_orchestrator.store.commits import Commits
 from dawg_orchestrator.store.testrecords import TestRecords
 
 _MAX_QUESTION = 4 * 2**20
+_MAX_COMMIT = 16 * 1024
 _FRESH_SECONDS = 60.0
 _REPOSITORIES = 16  # whose tests are remembered
 _MOST_FAILING = 100
@@ -68,6 +71,17 @@ def add_risk_routes(app: FastAPI, services: Services) -> None:
         else:
             answer = RiskAnswer(version=kept.version, why=kept.why or await why_none(history.commits, namespace, name))
         return JSONResponse(answer.wire())
+
+    @app.put("/v1/steps/commits")
+    async def put_commit(request: Request, authorization: Token = None) -> Response:
+        namespace = await services.workloads.step_agent(authorization)
+        found = read_model(CommitFound, await read_body(request, _MAX_COMMIT))
+        features = read_written(found.features)
+        if features is None:
+            raise bad_request("features: not those of a commit", "send what learning.commitfeatures.written gives")
+        name = repository_name(found.repository)
+        await history.commits.note(namespace, name, found.commit, features, now())
+        return Response(status_code=204)
 
     @app.post("/v1/steps/tests")
     async def post_question(request: Request, authorization: Token = None) -> JSONResponse:

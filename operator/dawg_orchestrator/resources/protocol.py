@@ -429,6 +429,14 @@ class RiskAnswer(Model):
     why: str = ""
 
 
+class CommitFound(Model):
+    """``PUT /v1/steps/commits``: what an analysis found a commit to be like, as learning.commitfeatures writes it."""
+
+    repository: str = Field(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")
+    commit: str = Field(pattern=FULL_COMMIT_PATTERN)
+    features: str = Field(min_length=1, max_length=255)
+
+
 class RecordedQuestion(Model):
     """The leader asks the api before TTL deletes: which of these runs (uids) are in history?"""
 

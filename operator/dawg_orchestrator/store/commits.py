@@ -9,7 +9,7 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, update
 
-from dawg_orchestrator.learning.commitfeatures import read_written
+from dawg_orchestrator.learning.commitfeatures import Features, read_written, written
 from dawg_orchestrator.learning.outcomes import RunOutcome
 from dawg_orchestrator.learning.risksamples import Sample
 from dawg_orchestrator.resources.results import Outcome
@@ -32,6 +32,13 @@ class Commits:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def note(self, namespace: str, repository: str, commit: str, features: Features, seen: datetime) -> None:
+        """What a commit is like. The first word stays: another run of it finds the same."""
+        row = {"namespace": namespace, "repository": repository, "commit": commit, "seen": seen,
+               "features": written(features), "failed": None}  # fmt: skip
+        async with self._database.writing() as connection:
+            await self._database.insert_if_absent(connection, _SAMPLES, row)
 
     async def repositories(self, namespaces: Collection[str]) -> list[tuple[str, str]]:
         """Namespace and name of each repository of which there are samples."""

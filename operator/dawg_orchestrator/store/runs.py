@@ -20,7 +20,6 @@ _RUNS = cast("Table", tables.Run.__table__)
 _TASKS = cast("Table", tables.Task.__table__)
 _POOLS = cast("Table", tables.RunPool.__table__)
 _COMMIT_RUNS = cast("Table", tables.CommitRun.__table__)
-_SAMPLES = cast("Table", tables.CommitSample.__table__)
 _DOCUMENTS = ("spec", "status")
 _LISTED = tuple(column for column in _RUNS.c if column.name not in _DOCUMENTS)
 _UIDS_AT_ONCE = 500  # SQLite bounds the parameters of a statement
@@ -80,9 +79,6 @@ class Runs:
             await self._database.upsert(connection, _POOLS, [pool for record in ordered for pool in record.pools])
             said = [record.commit_run for record in ordered if record.commit_run is not None]
             await self._database.upsert(connection, _COMMIT_RUNS, said)
-            samples = [record.sample for record in ordered if record.sample is not None]
-            samples.sort(key=lambda row: (row["namespace"], row["repository"], row["commit"]))
-            await self._database.upsert(connection, _SAMPLES, samples, keep=_SAMPLES.c.keys())  # the first one stays
 
     async def recorded(self, uids: Collection[str]) -> set[str]:
         """Those of the uids whose verdict is in history."""

@@ -16,7 +16,7 @@ from dawg_orchestrator.resources.names import SCHEDULE
 from dawg_orchestrator.resources.steps import needs_agent
 from dawg_orchestrator.resources.testrun import TaskStatus, TestCounts, TestRunSpec, TestRunStatus
 from dawg_orchestrator.resources.verdict import BY_LETTER, GREEN, Verdict
-from dawg_orchestrator.store.commitruns import commit_run_of, sample_of
+from dawg_orchestrator.store.commitruns import commit_run_of
 from dawg_orchestrator.store.database import Row
 
 _RAN = frozenset({Verdict.PASSED, Verdict.FLAKY, Verdict.FAILED, Verdict.TIMED_OUT, Verdict.INFRA_ERROR})
@@ -62,7 +62,7 @@ def record_of(testrun: dict[str, Any]) -> RunRecord:
     pools = _pool_rows(run, spec, told, tasks)
     return RunRecord(
         _storable_row(run), [_storable_row(row) for row in tasks], [_storable_row(row) for row in pools],
-        commit_run_of(run, spec, told), sample_of(run, spec, told, status),
+        commit_run_of(run, spec, told),
     )  # fmt: skip
 
 

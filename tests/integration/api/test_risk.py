@@ -82,14 +82,19 @@ def a_run(
     }  # fmt: skip
 
 
-def an_analysis(number: int, features: Features, verdict: str = "Passed") -> dict[str, Any]:
-    """The run that a push starts: it analyses the commit and starts its tests."""
+def a_push(number: int, verdict: str = "Passed") -> dict[str, Any]:
+    """The run that a push starts: it analyses the commit and starts its tests. Its end leaves no outputs."""
     tasks = [
         {"name": "look", "uses": "analyze-changes"},
         {"name": "tests", "uses": "run-tests", "with": {"suites": ["all"]}},
     ]
-    outputs = {"look": {"level": "medium", "source": "rules", "features": written(features)}}
-    return a_run(f"push-{number}", number, "pre-release", tasks, verdict, outputs=outputs)
+    return a_run(f"push-{number}", number, "pre-release", tasks, verdict)
+
+
+async def analysed(history: History, number: int, features: Features, repository: str = NAME) -> None:
+    """What the analysis of a commit tells history."""
+    seen = BEGAN + timedelta(minutes=number)
+    await history.commits.note("team", repository, commit_of(number), features, seen)
 
 
 def some_tests(number: int, *, failed: bool, workflow: str = "unit-suite") -> dict[str, Any]:
@@ -127,8 +132,8 @@ async def live_through(
         tests = some_tests(number, failed=sample.failed)
         if sample.failed or number % 20 == 0:
             await bring_report(uploads, apiserver, tests["metadata"]["name"], a_report(number, failed=sample.failed))
-        whole = "Failed" if sample.failed else "Passed"
-        records += [record_of(an_analysis(number, sample.features, whole)), record_of(tests)]
+        await analysed(services.history, number, sample.features)
+        records += [record_of(a_push(number, "Failed" if sample.failed else "Passed")), record_of(tests)]
     await services.history.runs.record(records)
 
 
@@ -241,7 +246,8 @@ class TestOnEachDatabase:
         for number, (test, failed) in enumerate(story):
             run = some_tests(number, failed=failed)
             await bring_report(uploads, apiserver, run["metadata"]["name"], a_report(number, failed=failed, test=test))
-            await services.history.runs.record([record_of(an_analysis(number, USUAL)), record_of(run)])
+            await analysed(services.history, number, USUAL)
+            await services.history.runs.record([record_of(a_push(number)), record_of(run)])
         again = some_tests(2, failed=False)
         again["metadata"] |= {"name": "again", "uid": "again-uid"}
         patched = some_tests(3, failed=True, workflow="nightly")
@@ -345,10 +351,10 @@ async def test_an_analysis_puts_what_failed_lately_first_and_its_numbers_become_
 
         analysis = await carried_out(bench, "analyze-changes", {"url": url, "revision": commit}, {"llm": False})
 
-    push, tests = an_analysis(9, USUAL), some_tests(9, failed=False)
-    push["status"]["outputs"]["look"] = outputs(analysis)
+    push, tests = a_push(9), some_tests(9, failed=False)
     for run in (push, tests):
         run["spec"]["source"]["git"]["url"] = url
+        run["status"]["source"]["commit"] = commit
     await services.history.runs.record([record_of(push), record_of(tests)])
     await Training(services.history, ["team"]).look_after_all()
     (sample,) = await services.history.commits.samples("team", repository_name(url))
@@ -368,7 +374,8 @@ async def know(history: History, samples: Sequence[Sample], repository: str = UR
     """Commits whose outcomes are to be found out, without reports."""
     records = []
     for number, sample in enumerate(samples):
-        runs = an_analysis(number, sample.features), some_tests(number, failed=sample.failed)
+        await analysed(history, number, sample.features, repository_name(repository))
+        runs = a_push(number), some_tests(number, failed=sample.failed)
         for run in runs:
             run["spec"]["source"]["git"]["url"] = repository
             run["metadata"]["uid"] += repository[-12:]
@@ -523,7 +530,8 @@ async def test_a_namespace_learns_nothing_of_another(
 ) -> None:
     run = some_tests(1, failed=True)
     await bring_report(uploads, apiserver, run["metadata"]["name"], a_report(1, failed=True))
-    await services.history.runs.record([record_of(an_analysis(1, USUAL)), record_of(run)])
+    await analysed(services.history, 1, USUAL)
+    await services.history.runs.record([record_of(a_push(1)), record_of(run)])
     await Training(services.history, ["team", "other"]).look_after_all()
     mine, theirs = apiserver.step_agent(), apiserver.step_agent(namespace="other")
 
@@ -544,6 +552,22 @@ async def test_a_question_that_is_none_is_refused_with_a_remedy(
 
     assert answer.status_code == 400
     assert set(answer.json()) == {"error", "remedy"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"features": "[1]"}, {"features": "x"}, {"commit": "main"}, {"repository": ""}, {"features": "9" * 300}]
+)
+async def test_a_commit_that_is_none_is_refused_and_taught_nobody(
+    wrong: dict[str, str], services: Services, uploads: httpx.AsyncClient, apiserver: ApiserverDouble
+) -> None:
+    body = {"repository": URL, "commit": commit_of(1), "features": written(USUAL), **wrong}
+
+    answer = await uploads.put("/v1/steps/commits", json=body, headers=apiserver.step_agent())
+    stranger = await uploads.put("/v1/steps/commits", json=body)
+
+    assert (answer.status_code, set(answer.json())) == (400, {"error", "remedy"})
+    assert stranger.status_code == 401
+    assert await services.history.commits.repositories(["team"]) == []
 
 
 async def test_many_who_ask_at_once_cause_one_look_into_history(services: Services) -> None:

@@ -64,7 +64,8 @@ def rules(schema: Any) -> Iterator[str]:
 
 def check_refusal(schema: Schema, error: Invalid | Forbidden, whole: JsonObject) -> None:
     """Only a rule may refuse what the schema takes, and it names the field."""
-    known = ["a pool's name labels its agents", "spec.gate needs spec.workflowRef", *rules(schema)]
+    policies = "a pool's name labels its agents", "spec.gate needs spec.workflowRef", "spec.gate does not go with"
+    known = [*policies, *rules(schema)]
     assert any(message in str(error) for message in known), (str(error), whole)
     assert A_FIELD.search(str(error)), str(error)
 
