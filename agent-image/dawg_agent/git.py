@@ -301,8 +301,12 @@ def local_error(command: str, answer: Answer, access: Access) -> GitError:
 
 
 def readable(error: str, hidden: tuple[str, ...]) -> str:
-    """Make one short line of git's words, without secrets and control characters; of long names both ends are kept."""
+    """Make one short line of git's words, without secrets and control characters; of long names both ends are kept.
+
+    Nor is told after how many milliseconds a server could not be reached: what is the same trouble reads the same.
+    """
     text = re.sub(r"(https?://)[^/@\s']+@", r"\1", error)
+    text = re.sub(r" after \d+ ms\b", "", text)
     for secret in hidden:
         text = text.replace(secret, "***")
     lines = [" ".join(re.sub(r"[\x00-\x1f\x7f]+", " ", line).split()) for line in text.splitlines()]

@@ -127,6 +127,12 @@ def test_what_would_help_comes_before_gits_words(words: str, remedy: str) -> Non
     assert remedy in explained(words, words).partition(words)[0]
 
 
+def test_the_same_trouble_reads_the_same_however_long_it_took() -> None:
+    one, other = (f"fatal: Failed to connect to x port 1 after {took} ms: Couldn't connect" for took in (0, 71))
+
+    assert readable(one, ()) == readable(other, ()) == "fatal: Failed to connect to x port 1: Couldn't connect"
+
+
 def test_git_is_quoted_without_secrets_and_control_characters() -> None:
     told = readable("remote: \x1b[31mno\x1b[0m\nfatal: https://robot:hunter2@x/y hunter2\n", ("hunter2",))
 
