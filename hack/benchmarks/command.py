@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from benchmarks import (
 from benchmarks.figures import Part
 from benchmarks.place import Place, opened
 from dawg_orchestrator.errors import ClusterError as ApiError
+from dawg_orchestrator.resources.testrun import MAX_TASKS
 from localcluster import commands, engine, kubectl, packages, paths
 from localcluster.errors import ClusterError
 from localcluster.images import Image
@@ -99,6 +101,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part is named {unknown[0]!r}; there are {', '.join(PARTS)}")
+    if options.tasks % throughput.SHARDS or not 0 < options.tasks <= MAX_TASKS:
+        parser.error(f"--tasks must be a multiple of {throughput.SHARDS}, at most {MAX_TASKS}: no run has more")
     return options
 
 
@@ -237,6 +241,12 @@ def _table(part: Part) -> str:
     return f"{table}\n\n{part.told}" if part.told else table
 
 
+def told_command(arguments: Sequence[str]) -> str:
+    """The command as others would give it, wherever they keep the data."""
+    told = ["DIR" if before == "--data" else word for before, word in zip(("", *arguments), arguments, strict=False)]
+    return " ".join(["hack/bench", *(re.sub("^--data=.*", "--data=DIR", word) for word in told)])
+
+
 def _circumstances() -> dict[str, Any]:
     """Which machine, which version, which command, when."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -244,7 +254,7 @@ def _circumstances() -> dict[str, Any]:
     describe = ["git", "-C", str(paths.REPOSITORY), "describe", "--always", "--dirty"]
     version = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "at": f"{datetime.now(UTC):%Y-%m-%d}", "command": " ".join(["hack/bench", *sys.argv[1:]]), "version": version,
+        "at": f"{datetime.now(UTC):%Y-%m-%d}", "command": told_command(sys.argv[1:]), "version": version,
         "machine": f"{len(models)} cores, {models[0] if models else platform.machine()}", "kernel": platform.release(),
     }  # fmt: skip
 

@@ -36,6 +36,16 @@ class Watched:
                     await self.changed.wait()
         return [self.ended[name] for name in names]
 
+    async def until_passed(self, *names: str) -> list[float]:
+        """The same; RuntimeError when a run did not pass, since to refuse one takes no time."""
+        ends = await self.until_ended(*names)
+        for name in names:
+            status = self.objects[name]["status"]
+            if status["verdict"] != "Passed":
+                finished: JsonObject = next((one for one in status["conditions"] if one["type"] == "Finished"), {})
+                raise RuntimeError(f"run {name} ended {status['verdict']}: {finished.get('message', '')}")
+        return ends
+
 
 @dataclass
 class Place:
