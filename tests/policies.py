@@ -18,6 +18,12 @@ def policy_and_binding(namespace: str, name: str) -> list[Manifest]:
     return [manifest for manifest in found if manifest["metadata"]["name"].endswith(f"-{name}")]
 
 
+def spoken(cluster: RealCluster, name: str, said: str) -> str:
+    """What our own policy of that name says among the warnings of an answer; empty when nothing."""
+    speaker = f"ValidatingAdmissionPolicy '{cluster.namespace}-dawg-{name}'"
+    return "\n".join(line for line in said.splitlines() if line.startswith("Warning:") and speaker in line)
+
+
 @contextmanager
 def in_force(
     cluster: RealCluster, name: str, people: Mapping[str, str], speaks: Callable[[], str]

@@ -9,7 +9,6 @@ counts only if it says itself that the head is its parent.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,8 +17,8 @@ from pathlib import Path
 import structlog
 
 from dawg_agent.forgesecrets import NotAllowed, find_credential
-from dawg_agent.git import Access, GitError, remote_error, run_git
-from dawg_agent.repository import FETCH_SECONDS, LOOK_SECONDS, History
+from dawg_agent.git import Access, GitError
+from dawg_agent.repository import FETCH_SECONDS, History, list_references, within_bounds
 from dawg_orchestrator.errors import InvalidSpec
 from dawg_orchestrator.forge.clients import Forge
 from dawg_orchestrator.forge.faults import ForgeError, RateLimited, Refused
@@ -27,10 +26,8 @@ from dawg_orchestrator.forge.models import ForgeKind, PullRequest, shown
 from dawg_orchestrator.resources.protocol import Sighting, Watch
 from dawg_orchestrator.resources.pulls import MAX_NAME, MAX_PULLS, PullFact, PullsAsked, PullsSeen
 from dawg_orchestrator.resources.reasons import Reason
-from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 MOST_DETAILED = 50  # in one look
-MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
 _LIST_SECONDS = 60.0
 _SOON, _SOON_FACTOR, _SOON_TRIES = 2.0, 2.0, 6  # a forge makes merge commits when it is asked, some seconds later
 _MERGE_REFERENCES = {ForgeKind.GITHUB: "refs/pull/{}/merge", ForgeKind.GITLAB: "refs/merge-requests/{}/merge"}
@@ -111,7 +108,7 @@ class PullLook:
             self._answered = {str(one.number): one.at for one in found if not one.from_fork}
             self._is_first = False
         return PullsSeen(
-            pulls=within_bounds(news), more=not listed.complete or len(found) < len(listed.items),
+            pulls=newest_within_bounds(news), more=not listed.complete or len(found) < len(listed.items),
             merges=offers or not asked.merges,
         )  # fmt: skip
 
@@ -175,22 +172,16 @@ def _plain(pull: PullFact) -> PullFact:
     return pull.model_copy(update={"detailed": False, "files": None, "merge": None})
 
 
-def within_bounds(pulls: Iterable[PullFact]) -> list[PullFact]:
-    """The same, with the names of so many files as there is room for, the newest first."""
-    left, kept = MOST_FILE_BYTES, []
-    for pull in sorted(pulls, key=lambda one: -one.number):
-        size = sum(len(name.encode()) + 4 for name in pull.files or ())
-        fits = size <= left
-        left -= size if fits else 0
-        kept.append(pull if fits else pull.model_copy(update={"files": None}))
-    return kept
+def newest_within_bounds(pulls: Iterable[PullFact]) -> list[PullFact]:
+    """The same, the newest first, with the names of so many files as there is room for."""
+    return within_bounds(sorted(pulls, key=lambda one: -one.number))
 
 
 async def _branches(access: Access, names: set[str], scratch: Path) -> dict[str, str]:
     """The commits of these branches. Their names are looked for in the answer, and never sent."""
     return {
         reference.removeprefix("refs/heads/"): commit
-        for reference, commit in await _references(access, scratch, "--heads")
+        for reference, commit in await list_references(access, scratch, "--heads")
         if reference.removeprefix("refs/heads/") in names
     }
 
@@ -198,19 +189,8 @@ async def _branches(access: Access, names: set[str], scratch: Path) -> dict[str,
 async def _merges(access: Access, pulls: Iterable[PullFact], reference: str, scratch: Path) -> dict[int, str]:
     """The commits by which the forge would merge, by number."""
     numbers = {reference.format(pull.number): pull.number for pull in pulls}
-    found = await _references(access, scratch, *numbers)
+    found = await list_references(access, scratch, *numbers)
     return {numbers[name]: commit for name, commit in found if name in numbers}
-
-
-async def _references(access: Access, scratch: Path, *what: str) -> list[tuple[str, str]]:
-    """What the server has of that; raise GitError."""
-    options, patterns = [one for one in what if one.startswith("--")], [one for one in what if not one.startswith("--")]
-    arguments = ["ls-remote", "--quiet", *options, "--end-of-options", access.url, *patterns]
-    answer = await run_git(arguments, access, scratch, LOOK_SECONDS)
-    if answer.code:
-        raise remote_error(answer, access)
-    lines = [line.partition("\t") for line in answer.output.decode("utf-8", "surrogateescape").splitlines()]
-    return [(name, commit) for commit, _, name in lines if re.match(FULL_COMMIT_PATTERN, commit)]
 
 
 async def _files(history: History, pull: PullFact, base: str) -> list[str] | None:

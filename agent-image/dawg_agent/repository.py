@@ -9,13 +9,16 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from dawg_agent.commitfacts import plain
 from dawg_agent.git import Access, GitError, local_error, remote_error, run_git
 from dawg_orchestrator.resources.globs import matches_any
-from dawg_orchestrator.resources.protocol import MAX_BRANCH_NAME, MAX_BRANCHES, MAX_CHANGED_FILES, Change
+from dawg_orchestrator.resources.protocol import MAX_BRANCH_NAME, MAX_BRANCHES, MAX_CHANGED_FILES, Change, Untested
+from dawg_orchestrator.resources.pulls import PullFact
 from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
+MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
 DEPTH = 100  # commits of history that are fetched: as far back we see where a branch has left another
 LOOK_SECONDS = 30.0
 FETCH_SECONDS = 120.0
@@ -33,24 +36,44 @@ class Branches:
         self.found, self.left_out = found, left_out
 
 
-async def list_branches(access: Access, globs: Iterable[str], folder: Path) -> Branches:
-    """Ask the server; raise GitError. A repository without commits has none."""
-    arguments = ["ls-remote", "--quiet", "--heads", "--end-of-options", access.url]
+async def list_references(access: Access, folder: Path, *what: str) -> list[tuple[str, str]]:
+    """Ask the server for references and their commits; raise GitError. ``what`` is a switch, or names of references."""
+    switches, names = [one for one in what if one.startswith("--")], [one for one in what if not one.startswith("--")]
+    arguments = ["ls-remote", "--quiet", *switches, "--end-of-options", access.url, *names]
     answer = await run_git(arguments, access, folder, LOOK_SECONDS)
     if answer.code:
         raise remote_error(answer, access)
+    lines = [line.partition("\t") for line in answer.output.decode("utf-8", "surrogateescape").splitlines()]
+    return [(name, commit) for commit, _, name in lines if re.match(FULL_COMMIT_PATTERN, commit)]
+
+
+async def list_branches(access: Access, globs: Iterable[str], folder: Path) -> Branches:
+    """Ask the server; raise GitError. A repository without commits has none."""
     found: dict[str, str] = {}
     left_out = 0
-    for line in answer.output.decode("utf-8", "surrogateescape").splitlines():
-        commit, _, reference = line.partition("\t")
+    for reference, commit in await list_references(access, folder, "--heads"):
         branch = reference.removeprefix(_HEADS)
-        if not (reference.startswith(_HEADS) and re.match(FULL_COMMIT_PATTERN, commit) and matches_any(globs, branch)):
+        if not (reference.startswith(_HEADS) and matches_any(globs, branch)):
             continue
         if len(found) < MAX_BRANCHES and len(branch) <= MAX_BRANCH_NAME and branch.isprintable():
             found[branch] = commit
         else:
             left_out += 1
     return Branches(found, left_out)
+
+
+Changing = TypeVar("Changing", Change, Untested, PullFact)
+
+
+def within_bounds(changes: Iterable[Changing]) -> list[Changing]:
+    """The same changes, with the names of so many files as there is room for in one word."""
+    left, kept = MOST_FILE_BYTES, []
+    for change in changes:
+        size = sum(len(name.encode()) + 4 for name in change.files or ())
+        fits = size <= left
+        left -= size if fits else 0
+        kept.append(change if fits else change.model_copy(update={"files": None}))
+    return kept
 
 
 class History:

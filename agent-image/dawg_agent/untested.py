@@ -8,17 +8,15 @@ full name of a reference before git sees it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import structlog
 
 from dawg_agent.commitfacts import plain
-from dawg_agent.git import Access, GitError, remote_error, run_git
-from dawg_agent.repository import LOCAL_SECONDS, LOOK_SECONDS, History
+from dawg_agent.git import Access, GitError, run_git
+from dawg_agent.repository import LOCAL_SECONDS, History, list_references
 from dawg_orchestrator.resources.protocol import MAX_AUTHORS, MAX_COUNTED, Since, Untested
-from dawg_orchestrator.resources.testrun import FULL_COMMIT_PATTERN
 
 _LONGEST_AUTHOR = 256
 
@@ -60,16 +58,8 @@ async def _answer(question: Since, head: str | None, history: LongHistory) -> Un
 async def _list_heads(revisions: list[str], access: Access, folder: Path) -> dict[str, str]:
     """The commits of branches by name, that of the default one as HEAD."""
     references = {(name if name == "HEAD" else f"refs/heads/{name}"): name for name in revisions}
-    arguments = ["ls-remote", "--quiet", "--end-of-options", access.url, *references]
-    answer = await run_git(arguments, access, folder, LOOK_SECONDS)
-    if answer.code:
-        raise remote_error(answer, access)
-    found = {}
-    for line in answer.output.decode("utf-8", "surrogateescape").splitlines():
-        commit, _, reference = line.partition("\t")
-        if reference in references and re.match(FULL_COMMIT_PATTERN, commit):
-            found[references[reference]] = commit
-    return found
+    listed = await list_references(access, folder, *references)
+    return {references[reference]: commit for reference, commit in listed if reference in references}
 
 
 class LongHistory(History):

@@ -15,22 +15,20 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from dawg_agent.git import Access, GitError, prepare_access
 from dawg_agent.pulls import PullLook
-from dawg_agent.repository import Branches, list_branches
+from dawg_agent.repository import Branches, list_branches, within_bounds
 from dawg_agent.untested import Counted, LongHistory, look_for_untested
 from dawg_agent.upload import Door, DoorClosed, DoorRefused
 from dawg_orchestrator.resources.model import Model
-from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Untested, Watch
+from dawg_orchestrator.resources.protocol import Change, Duties, Sighting, Watch
 from dawg_orchestrator.resources.reasons import Reason
 
 AT_ONCE = 16  # looks, whatever the number of repositories: each waits for a server most of its time
 MOST_CHANGES = 50  # that one word tells in full; of the others only the commit is known
-MOST_FILE_BYTES = 256 * 1024  # of the names of changed files in one word
 _JITTER = 0.2  # of a pause: a thousand repositories are not asked in the same second
 _FIRST_SPREAD = 1.0  # seconds over which first looks are spread, for each AT_ONCE repositories
 
@@ -38,7 +36,6 @@ _ASK_AGAIN_SECONDS = 3.0  # the api, after it has not answered
 
 log = structlog.get_logger()
 
-_Changing = TypeVar("_Changing", Change, Untested)
 Say = Callable[[Model], Awaitable[bool]]
 
 
@@ -130,17 +127,6 @@ class Watcher:
 def without_changes(sighting: Sighting) -> Sighting:
     """The word without its changes: as the next look will find it, if nothing happens."""
     return sighting.model_copy(update={"changes": []})
-
-
-def within_bounds(changes: list[_Changing]) -> list[_Changing]:
-    """The same changes, or commits, with the names of so many files as there is room for."""
-    left, kept = MOST_FILE_BYTES, []
-    for change in changes:
-        size = sum(len(name.encode()) + 4 for name in change.files or ())
-        fits = size <= left
-        left -= size if fits else 0
-        kept.append(change if fits else change.model_copy(update={"files": None}))
-    return kept
 
 
 class Watching:

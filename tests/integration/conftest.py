@@ -20,7 +20,7 @@ import realparts
 from dawg_orchestrator.settings import S3Settings
 from dawg_orchestrator.store.history import History
 from objectstore import ObjectStore
-from realcluster import image_with_python
+from realcluster import RealCluster, apply_definitions, image_with_python, namespace_on_cluster
 from tlsfiles import make_certificate
 
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -54,6 +54,14 @@ def _as_postgres(command: list[str | Path]) -> None:
 def test_image() -> str:
     """An image that the cluster has, with sh and python3."""
     return image_with_python()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealCluster]:
+    """A namespace of the module's own, in a cluster that knows our resources."""
+    with namespace_on_cluster("dawg-chart") as cluster:
+        apply_definitions(cluster)
+        yield cluster
 
 
 @pytest.fixture(scope="session")

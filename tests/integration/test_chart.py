@@ -23,7 +23,7 @@ from dawg_orchestrator.planning.workflow import check_workflow
 from dawg_orchestrator.resources.agentpool import AgentPoolSpec
 from dawg_orchestrator.resources.workflow import WorkflowSpec
 from dawg_orchestrator.settings import S3Settings
-from realcluster import ROOT, Manifest, RealCluster, apply_definitions, namespace_on_cluster
+from realcluster import ROOT, Manifest, RealCluster
 
 pytestmark = needs_helm
 
@@ -31,13 +31,6 @@ pytestmark = needs_helm
 def environment(deployment: Manifest) -> dict[str, Any]:
     entries = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with namespace_on_cluster("dawg-chart") as cluster:
-        apply_definitions(cluster)
-        yield cluster
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -7,21 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from chart import needs_helm
-from policies import in_force, policy_and_binding
-from realcluster import RealCluster, apply_definitions, namespace_on_cluster
+from policies import in_force, policy_and_binding, spoken
+from realcluster import RealCluster
 
 pytestmark = needs_helm
 RUN = {
     "apiVersion": "dawg.dev/v1alpha1", "kind": "TestRun", "metadata": {"generateName": "asks-"},
     "spec": {"workflowRef": {"name": "checkout"}},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with namespace_on_cluster("dawg-chart") as cluster:
-        apply_definitions(cluster)
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +32,7 @@ def guarded(cluster: RealCluster) -> Iterator[RealCluster]:
 def objection(cluster: RealCluster, run: str, said: str | None, user: str, *words: str) -> str:
     """What our own policy has against it that this user writes an approval, or takes it away; empty when nothing."""
     change = {"metadata": {"annotations": {"approval.dawg.dev/ask": said}}}
-    speaker = f"ValidatingAdmissionPolicy '{cluster.namespace}-dawg-approval'"
-    lines = cluster.patch("testruns.dawg.dev", run, change, f"--as={user}", *words).splitlines()
-    return "\n".join(line for line in lines if line.startswith("Warning:") and speaker in line)
+    return spoken(cluster, "approval", cluster.patch("testruns.dawg.dev", run, change, f"--as={user}", *words))
 
 
 @pytest.fixture

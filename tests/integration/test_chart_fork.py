@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from chart import needs_helm
-from policies import in_force, policy_and_binding
-from realcluster import RealCluster, apply_definitions, namespace_on_cluster
+from policies import in_force, policy_and_binding, spoken
+from realcluster import RealCluster
 
 pytestmark = needs_helm
 COMMIT, OTHER = "a" * 40, "b" * 64
@@ -16,13 +16,6 @@ WORKFLOW = {
     "apiVersion": "dawg.dev/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "checks-"},
     "spec": {"tasks": [{"name": "unit", "run": "true"}]},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with namespace_on_cluster("dawg-chart") as cluster:
-        apply_definitions(cluster)
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +41,7 @@ def objection(
     """What our own policy has against it that this user writes an approval, or takes it away; empty when nothing."""
     change = {"metadata": {"annotations": {f"fork.dawg.dev/{key}": said}}}
     words = [f"--as={user}", *([] if keep else ["--dry-run=server"])]
-    speaker = f"ValidatingAdmissionPolicy '{cluster.namespace}-dawg-fork'"
-    lines = cluster.patch("workflows.dawg.dev", workflow, change, *words).splitlines()
-    return "\n".join(line for line in lines if line.startswith("Warning:") and speaker in line)
+    return spoken(cluster, "fork", cluster.patch("workflows.dawg.dev", workflow, change, *words))
 
 
 def test_the_policy_denies_and_fails_closed() -> None:

@@ -8,17 +8,10 @@ from typing import Any
 import pytest
 
 from chart import needs_helm
-from policies import in_force, policy_and_binding
-from realcluster import Manifest, RealCluster, apply_definitions, namespace_on_cluster
+from policies import in_force, policy_and_binding, spoken
+from realcluster import Manifest, RealCluster
 
 pytestmark = needs_helm
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with namespace_on_cluster("dawg-chart") as cluster:
-        apply_definitions(cluster)
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +25,7 @@ def gated(cluster: RealCluster) -> Iterator[RealCluster]:
 
 def objection(cluster: RealCluster, manifest: Manifest, *words: str) -> str:
     """What our own policy has against an object; empty when nothing."""
-    speaker = f"ValidatingAdmissionPolicy '{cluster.namespace}-dawg-gate'"
-    lines = cluster.refusal(manifest, *words).splitlines()
-    return "\n".join(line for line in lines if line.startswith("Warning:") and speaker in line)
+    return spoken(cluster, "gate", cluster.refusal(manifest, *words))
 
 
 def a_gated_run(**spec: Any) -> Manifest:

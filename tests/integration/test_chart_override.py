@@ -9,8 +9,8 @@ import pytest
 
 from chart import needs_helm
 from dawg_orchestrator.client.overrides import words
-from policies import in_force, policy_and_binding
-from realcluster import RealCluster, apply_definitions, namespace_on_cluster
+from policies import in_force, policy_and_binding, spoken
+from realcluster import RealCluster
 
 pytestmark = needs_helm
 OVERRIDE = "override.dawg.dev/gate"
@@ -22,13 +22,6 @@ def a_run(**changed: Any) -> dict[str, Any]:
     metadata = {"generateName": "fails-", "annotations": changed.pop("annotations", {})}
     spec = {"workflowRef": {"name": "checkout"}, **changed}
     return {"apiVersion": "dawg.dev/v1alpha1", "kind": "TestRun", "metadata": metadata, "spec": spec}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RealCluster]:
-    with namespace_on_cluster("dawg-chart") as cluster:
-        apply_definitions(cluster)
-        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +40,7 @@ def guarded(cluster: RealCluster) -> Iterator[RealCluster]:
 def objection(cluster: RealCluster, run: str, said: str | None, user: str, *words: str) -> str:
     """What our own policy has against it that this user writes an override, or takes it away; empty when nothing."""
     change = {"metadata": {"annotations": {OVERRIDE: said}}}
-    return _spoken(cluster, cluster.patch("testruns.dawg.dev", run, change, f"--as={user}", *words))
-
-
-def _spoken(cluster: RealCluster, warnings: str) -> str:
-    speaker = f"ValidatingAdmissionPolicy '{cluster.namespace}-dawg-override'"
-    return "\n".join(line for line in warnings.splitlines() if line.startswith("Warning:") and speaker in line)
+    return spoken(cluster, "override", cluster.patch("testruns.dawg.dev", run, change, f"--as={user}", *words))
 
 
 @pytest.fixture
@@ -102,7 +90,7 @@ def test_a_name_that_would_read_as_another_and_a_reason_overrides_nothing(guarde
 def test_no_run_is_created_with_an_override_not_even_with_ones_own(guarded: RealCluster) -> None:
     for user in ("runner", "lead"):
         copy = a_run(annotations={OVERRIDE: f"Allowed by {user}: the site is down"})
-        assert "no copy takes an override along" in _spoken(guarded, guarded.refusal(copy, f"--as={user}"))
+        assert "no copy takes an override along" in spoken(guarded, "override", guarded.refusal(copy, f"--as={user}"))
 
 
 def test_a_run_with_tasks_of_its_own_is_not_overridden(guarded: RealCluster) -> None:
@@ -126,5 +114,8 @@ def test_whatever_else_changes_about_a_run_needs_no_such_right(guarded: RealClus
     objection(guarded, run, SAID, "lead")
 
     assert (
-        _spoken(guarded, guarded.patch("testruns.dawg.dev", run, {"spec": {"priority": "high"}}, "--as=runner")) == ""
+        spoken(
+            guarded, "override", guarded.patch("testruns.dawg.dev", run, {"spec": {"priority": "high"}}, "--as=runner")
+        )
+        == ""
     )

@@ -24,9 +24,9 @@ from dawg_orchestrator.learning.commitfeatures import History, read_written
 from dawg_orchestrator.resources.reasons import Reason
 from dawg_orchestrator.resources.results import TaskResult
 from dawg_orchestrator.resources.testrun import GitSource
-from integration.agent.gitserver import PASSWORD, USER, GitServer, serve
+from integration.agent.gitserver import PASSWORD, USER, GitServer
 from integration.agent.stepbench import StepBench, a_bench
-from repositories import Repository, git, new_repository
+from repositories import Repository, git
 
 PATIENCE = timedelta(seconds=60)
 
@@ -34,17 +34,6 @@ PATIENCE = timedelta(seconds=60)
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dawg_agent.checkout.FIRST_PAUSE", 0.01)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return new_repository(tmp_path)
-
-
-@pytest.fixture
-async def server(repository: Repository) -> AsyncIterator[GitServer]:
-    async with serve(repository.bare.parent) as running:
-        yield running
 
 
 @pytest.fixture

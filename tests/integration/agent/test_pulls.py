@@ -10,7 +10,8 @@ from aiohttp import web
 
 import gitlab_double
 import prism
-from dawg_agent.pulls import MOST_FILE_BYTES, PullLook, within_bounds
+from dawg_agent.pulls import PullLook, newest_within_bounds
+from dawg_agent.repository import MOST_FILE_BYTES
 from dawg_orchestrator.resources.protocol import Duties
 from dawg_orchestrator.resources.pulls import PullFact
 from dawg_orchestrator.resources.reasons import Reason
@@ -165,7 +166,7 @@ def test_names_of_files_fill_no_message_and_the_newest_come_first() -> None:
     files = ["x" * 4000] * 40
     known = {"head": "a" * 40, "base": "main", "from_fork": True, "detailed": True, "files": files}
 
-    kept = within_bounds(PullFact.model_validate({"number": number, **known}) for number in range(1, 4))
+    kept = newest_within_bounds(PullFact.model_validate({"number": number, **known}) for number in range(1, 4))
 
     assert [(pull.number, pull.files is None) for pull in kept] == [(3, False), (2, True), (1, True)]
     assert sum(len(name) for pull in kept for name in pull.files or ()) <= MOST_FILE_BYTES

@@ -10,8 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from dawg_agent.git import prepare_access
-from dawg_agent.repository import History, list_branches
-from dawg_agent.watching import MOST_FILE_BYTES, Watching, within_bounds
+from dawg_agent.repository import MOST_FILE_BYTES, History, list_branches, within_bounds
+from dawg_agent.watching import Watching
 from dawg_orchestrator.resources.model import Model
 from dawg_orchestrator.resources.protocol import FROM_AGENT, MAX_BRANCHES, Change, Duties, Sighting, Watch
 from dawg_orchestrator.resources.reasons import Reason
